@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The local APIC of one vCPU: its registers, its timer, and the questions a
+ * run loop asks of it. The state is one struct lapic, embedded in the vCPU.
+ *
+ * Nothing here sleeps: every function may be called with interrupts off.
+ */
+#ifndef LODGE_LAPIC_H
+#define LODGE_LAPIC_H
+
+#include "env.h"
+
+struct irqchip;
+
+/* Register offsets (Intel SDM volume 3, "Local APIC Register Address Map"). */
+enum {
+	LAPIC_ID	= 0x020,
+	LAPIC_VERSION	= 0x030,
+	LAPIC_TPR	= 0x080,
+	LAPIC_APR	= 0x090,
+	LAPIC_PPR	= 0x0a0,
+	LAPIC_EOI	= 0x0b0,
+	LAPIC_LDR	= 0x0d0,
+	LAPIC_DFR	= 0x0e0,
+	LAPIC_SVR	= 0x0f0,
+	LAPIC_ISR	= 0x100,
+	LAPIC_TMR	= 0x180,
+	LAPIC_IRR	= 0x200,
+	LAPIC_ESR	= 0x280,
+	LAPIC_ICR	= 0x300,
+	LAPIC_ICR2	= 0x310,
+	LAPIC_LVTT	= 0x320,
+	LAPIC_LVTTHMR	= 0x330,
+	LAPIC_LVTPC	= 0x340,
+	LAPIC_LVT0	= 0x350,
+	LAPIC_LVT1	= 0x360,
+	LAPIC_LVTERR	= 0x370,
+	LAPIC_TMICT	= 0x380,
+	LAPIC_TMCCT	= 0x390,
+	LAPIC_TDCR	= 0x3e0,
+	LAPIC_SELF_IPI	= 0x3f0,
+};
+
+#define LAPIC_LVT_MASKED	BIT(16)
+#define LAPIC_LVT_LEVEL		BIT(15)
+#define LAPIC_SVR_ENABLE	BIT(8)
+
+#define LAPIC_BASE_BSP		BIT_ULL(8)
+#define LAPIC_BASE_X2APIC	BIT_ULL(10)
+#define LAPIC_BASE_ENABLE	BIT_ULL(11)
+#define LAPIC_DEFAULT_BASE	0xfee00000ULL
+#define LAPIC_MMIO_SIZE		0x1000U
+
+#define LAPIC_MSR_FIRST		0x800U
+#define LAPIC_MSR_LAST		0x8ffU
+
+/* Delivery modes, as ICR, LVT, MSI data and IOAPIC entries encode them. */
+enum apic_delivery {
+	APIC_FIXED	= 0,
+	APIC_LOWEST	= 1,
+	APIC_SMI	= 2,
+	APIC_REMOTE_READ = 3,	/* KVM's paravirtual unhalt */
+	APIC_NMI	= 4,
+	APIC_INIT	= 5,
+	APIC_STARTUP	= 6,
+	APIC_EXTINT	= 7,
+};
+
+enum apic_shorthand {
+	APIC_TO_DEST, APIC_TO_SELF, APIC_TO_ALL, APIC_TO_OTHERS,
+};
+
+/* One interrupt message on the way to the local APICs. */
+struct apic_irq {
+	u32 dest_id;
+	u8 vector;
+	u8 delivery;		/* enum apic_delivery */
+	u8 shorthand;		/* enum apic_shorthand */
+	bool logical;		/* dest_id is logical */
+	bool level;		/* level triggered */
+	bool assert;		/* false: INIT level de-assert */
+	bool lowest_hint;	/* MSI redirection hint */
+};
+
+enum lapic_mode {
+	LAPIC_DISABLED, LAPIC_INVALID, LAPIC_XAPIC, LAPIC_X2APIC,
+};
+
+struct lapic {
+	/* One zeroed page, the register page in xAPIC layout; the owner's. */
+	void *regs;
+	struct irqchip *ic;
+	u32 vcpu_id;			/* the initial and the x2APIC id */
+	u64 base;			/* IA32_APIC_BASE */
+	u64 base_reserved;		/* bits a write to it must not set */
+	u32 timer_modes;		/* LVTT mode bits the guest's CPUID allows */
+	bool irr_pending;		/* false: IRR is empty */
+	s16 isr_top;			/* highest vector in service, or -1 */
+	bool lint0_nmi;			/* counted in ic->lint0_nmi */
+	u32 esr_latent;			/* errors since ESR was last written */
+	atomic_t turns;			/* lowest-priority interrupts taken */
+
+	/* The timer. Changed by the vCPU thread with the timer stopped. */
+	struct lodge_timer timer;
+	u64 timer_period;		/* ns, 0: not running */
+	u64 timer_target;		/* next expiry, ns of CLOCK_MONOTONIC */
+	u64 tsc_deadline;		/* IA32_TSC_DEADLINE */
+};
+
+/* Life. @regs: a zeroed page that outlives the LAPIC. */
+void lapic_init(struct lapic *l, struct irqchip *ic, u32 vcpu_id, void *regs,
+		bool bsp);
+void lapic_destroy(struct lapic *l);
+void lapic_reset(struct lapic *l, bool init_event, bool bsp);
+void lapic_set_cpuid(struct lapic *l, bool x2apic, bool tsc_deadline,
+		     u64 reserved_phys_bits);
+
+/* Registers, for the vCPU thread. */
+int lapic_mmio_read(struct lapic *l, u32 offset, u32 len, void *data);
+int lapic_mmio_write(struct lapic *l, u32 offset, u32 len, const void *data);
+int lapic_msr_read(struct lapic *l, u32 msr, u64 *data);
+int lapic_msr_write(struct lapic *l, u32 msr, u64 data);
+int lapic_set_base(struct lapic *l, u64 value, bool host_initiated);
+u64 lapic_get_tsc_deadline(struct lapic *l);
+void lapic_set_tsc_deadline(struct lapic *l, u64 guest_tsc);
+void lapic_tsc_changed(struct lapic *l);
+void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s);
+int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s);
+
+/* Interrupts, for the vCPU thread. */
+int lapic_highest_pending(struct lapic *l);
+void lapic_ack(struct lapic *l, u8 vector);
+void lapic_eoi(struct lapic *l);
+void lapic_set_tpr(struct lapic *l, u8 tpr);
+bool lapic_accepts_extint(const struct lapic *l);
+
+/* Interrupts, from any context. */
+int lapic_accept(struct lapic *l, const struct apic_irq *irq);
+int lapic_local_deliver(struct lapic *l, u32 lvt);
+
+static inline u32 lapic_reg(const struct lapic *l, u32 offset)
+{
+	return READ_ONCE(*(u32 *)(l->regs + offset));
+}
+
+static inline void lapic_reg_set(struct lapic *l, u32 offset, u32 value)
+{
+	WRITE_ONCE(*(u32 *)(l->regs + offset), value);
+}
+
+static inline enum lapic_mode lapic_base_mode(u64 base)
+{
+	if (base & LAPIC_BASE_ENABLE)
+		return base & LAPIC_BASE_X2APIC ? LAPIC_X2APIC : LAPIC_XAPIC;
+	return base & LAPIC_BASE_X2APIC ? LAPIC_INVALID : LAPIC_DISABLED;
+}
+
+static inline enum lapic_mode lapic_mode(const struct lapic *l)
+{
+	return lapic_base_mode(READ_ONCE(l->base));
+}
+
+static inline bool lapic_hw_enabled(const struct lapic *l)
+{
+	return READ_ONCE(l->base) & LAPIC_BASE_ENABLE;
+}
+
+static inline bool lapic_sw_enabled(const struct lapic *l)
+{
+	return lapic_reg(l, LAPIC_SVR) & LAPIC_SVR_ENABLE;
+}
+
+/* The guest-physical page the registers answer at in xAPIC mode. */
+static inline u64 lapic_mmio_base(const struct lapic *l)
+{
+	return l->base & ~0xfffULL;
+}
+
+static inline u32 lapic_xapic_id(const struct lapic *l)
+{
+	return lapic_reg(l, LAPIC_ID) >> 24;
+}
+
+static inline u8 lapic_get_cr8(const struct lapic *l)
+{
+	return (lapic_reg(l, LAPIC_TPR) & 0xff) >> 4;
+}
+
+static inline void lapic_set_cr8(struct lapic *l, u8 cr8)
+{
+	lapic_set_tpr(l, (u8)((cr8 & 0xf) << 4));
+}
+
+static inline bool lapic_tsc_deadline_mode(const struct lapic *l)
+{
+	return ((lapic_reg(l, LAPIC_LVTT) & l->timer_modes) >> 17) == 2;
+}
+
+#endif /* LODGE_LAPIC_H */
