@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * KVM_EXIT_IO: IN and OUT of each size, string forms with and without REP, in
+ * both directions, and across a page boundary.
+ */
+#include <kselftest_harness.h>
+
+#include "guest.h"
+#include "test_vm.h"
+
+#define PORT	0x510
+
+FIXTURE(io) {
+	struct test_vm vm;
+	struct test_vcpu vcpu;
+};
+
+FIXTURE_SETUP(io)
+{
+	vm_create(&self->vm);
+	vcpu_create(&self->vm, &self->vcpu, 0);
+}
+
+FIXTURE_TEARDOWN(io)
+{
+	vcpu_destroy(&self->vcpu);
+	vm_destroy(&self->vm);
+}
+
+/* Run to an IO exit of this shape and return where its data is. */
+static void *expect_io(struct test_vcpu *vcpu, int direction, int size,
+		       int count)
+{
+	struct kvm_run *run = vcpu->run;
+
+	vcpu_run_expect(vcpu, KVM_EXIT_IO);
+	vcpu_guest_call(vcpu);
+	if (run->io.direction != direction || run->io.port != PORT ||
+	    run->io.size != size || run->io.count != (u32)count) {
+		dump_exit(vcpu);
+		TEST_DIE("expected %s of %d x %d",
+			 direction ? "out" : "in", count, size);
+	}
+	return io_data(vcpu);
+}
+
+static void guest_out(u64 arg __maybe_unused)
+{
+	port_out8(PORT, 0x12);
+	port_out16(PORT, 0x3456);
+	port_out32(PORT, 0x789abcde);
+	/* The immediate form, to a port of 8 bits. */
+	asm volatile("outb %%al, $0x42" : : "a"(0x5a));
+}
+
+TEST_F(io, out)
+{
+	vcpu_setup_long(&self->vcpu, guest_out, 0);
+	ASSERT_EQ(0x12, *(u8 *)expect_io(&self->vcpu,
+					 KVM_EXIT_IO_OUT, 1, 1));
+	ASSERT_EQ(0x3456, *(u16 *)expect_io(&self->vcpu,
+					    KVM_EXIT_IO_OUT, 2, 1));
+	ASSERT_EQ(0x789abcde, *(u32 *)expect_io(&self->vcpu,
+						KVM_EXIT_IO_OUT, 4, 1));
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_IO);
+	ASSERT_EQ(0x42, self->vcpu.run->io.port);
+	ASSERT_EQ(0x5a, *(u8 *)io_data(&self->vcpu));
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* IN of 1 and 2 bytes leaves the rest of RAX alone, of 4 clears the top. */
+static void guest_in(u64 arg __maybe_unused)
+{
+	u64 v = ~0UL;
+
+	asm volatile("inb %w1, %b0" : "+a"(v) : "d"(PORT));
+	GUEST_ASSERT_EQ(v, 0xffffffffffffff12);
+	v = ~0UL;
+	asm volatile("inw %w1, %w0" : "+a"(v) : "d"(PORT));
+	GUEST_ASSERT_EQ(v, 0xffffffffffff3456);
+	v = ~0UL;
+	asm volatile("inl %w1, %k0" : "+a"(v) : "d"(PORT));
+	GUEST_ASSERT_EQ(v, 0x89abcdef);
+}
+
+TEST_F(io, in)
+{
+	vcpu_setup_long(&self->vcpu, guest_in, 0);
+	*(u8 *)expect_io(&self->vcpu, KVM_EXIT_IO_IN, 1, 1) = 0x12;
+	*(u16 *)expect_io(&self->vcpu, KVM_EXIT_IO_IN, 2, 1) = 0x3456;
+	*(u32 *)expect_io(&self->vcpu, KVM_EXIT_IO_IN, 4, 1) = 0x89abcdef;
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* Until the exit is completed, the registers are the old ones or the new. */
+TEST_F(io, immediate_exit_completes)
+{
+	struct kvm_regs regs, after;
+
+	vcpu_setup_long(&self->vcpu, guest_in, 0);
+	*(u8 *)expect_io(&self->vcpu, KVM_EXIT_IO_IN, 1, 1) = 0x12;
+	self->vcpu.run->immediate_exit = 1;
+	ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &regs);
+	ASSERT_EQ(0xffffffffffffff12, regs.rax);
+	ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &after);
+	ASSERT_EQ(regs.rip, after.rip);
+	self->vcpu.run->immediate_exit = 0;
+	*(u16 *)expect_io(&self->vcpu, KVM_EXIT_IO_IN, 2, 1) = 0x3456;
+	*(u32 *)expect_io(&self->vcpu, KVM_EXIT_IO_IN, 4, 1) = 0x89abcdef;
+	vcpu_run_to_done(&self->vcpu);
+}
+
+#define WORDS	16
+
+static u16 words[WORDS];
+
+static void guest_outs(u64 down)
+{
+	u64 n = WORDS;
+	u16 *p = down ? words + WORDS - 1 : words;
+	int i;
+
+	for (i = 0; i < WORDS; i++)
+		words[i] = (u16)(0x100 * i + i);
+	if (down)
+		asm volatile("std");
+	asm volatile("rep outsw" : "+S"(p), "+c"(n) : "d"(PORT) : "memory");
+	asm volatile("cld");
+	GUEST_ASSERT_EQ(n, 0);
+	GUEST_ASSERT_EQ(p, down ? words - 1 : words + WORDS);
+	/* No REP: one element. RCX of 0 with REP: none. */
+	p = words + 3;
+	asm volatile("outsw" : "+S"(p) : "d"(PORT) : "memory");
+	GUEST_ASSERT_EQ(p, words + 4);
+	asm volatile("rep outsw" : "+S"(p), "+c"(n) : "d"(PORT) : "memory");
+	GUEST_ASSERT_EQ(p, words + 4);
+}
+
+/*
+ * How many elements come with an exit is the kernel's choice: only their sum
+ * and order are the ABI.
+ */
+static void take_words(struct test_vcpu *vcpu, bool down)
+{
+	int seen = 0, want;
+	u16 *data;
+	u32 i;
+
+	while (seen < WORDS) {
+		vcpu_run_expect(vcpu, KVM_EXIT_IO);
+		vcpu_guest_call(vcpu);
+		if (vcpu->run->io.port != PORT || vcpu->run->io.size != 2 ||
+		    !vcpu->run->io.direction || !vcpu->run->io.count)
+			TEST_DIE("not an outsw");
+		data = io_data(vcpu);
+		for (i = 0; i < vcpu->run->io.count; i++, seen++) {
+			want = down ? WORDS - 1 - seen : seen;
+			if (data[i] != want * 0x101)
+				TEST_DIE("word %d is %#x", seen, data[i]);
+		}
+	}
+	if (seen != WORDS)
+		TEST_DIE("%d words", seen);
+}
+
+TEST_F(io, outs)
+{
+	vcpu_setup_long(&self->vcpu, guest_outs, 0);
+	take_words(&self->vcpu, false);
+	ASSERT_EQ(0x303, *(u16 *)expect_io(&self->vcpu,
+					   KVM_EXIT_IO_OUT, 2, 1));
+	vcpu_run_to_done(&self->vcpu);
+}
+
+TEST_F(io, outs_down)
+{
+	vcpu_setup_long(&self->vcpu, guest_outs, 1);
+	take_words(&self->vcpu, true);
+	ASSERT_EQ(0x303, *(u16 *)expect_io(&self->vcpu,
+					   KVM_EXIT_IO_OUT, 2, 1));
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* The elements lie on both sides of a page boundary. */
+#define INS_BYTES	64
+#define INS_ADDR	(GUEST_SCRATCH + TEST_PAGE_SIZE - 33)
+
+static void guest_ins(u64 arg __maybe_unused)
+{
+	u8 *p = (u8 *)INS_ADDR;
+	u64 n = INS_BYTES, i;
+
+	asm volatile("rep insb" : "+D"(p), "+c"(n) : "d"(PORT) : "memory");
+	GUEST_ASSERT_EQ(n, 0);
+	GUEST_ASSERT_EQ(p, INS_ADDR + INS_BYTES);
+	for (i = 0; i < INS_BYTES; i++)
+		GUEST_ASSERT_EQ(VOLATILE(u8, INS_ADDR + i), i + 1);
+	GUEST_ASSERT_EQ(VOLATILE(u8, INS_ADDR - 1), 0);
+	GUEST_ASSERT_EQ(VOLATILE(u8, INS_ADDR + INS_BYTES), 0);
+
+	n = 5;
+	p = (u8 *)INS_ADDR;
+	asm volatile("rep insl" : "+D"(p), "+c"(n) : "d"(PORT) : "memory");
+	GUEST_ASSERT_EQ(p, INS_ADDR + 20);
+	for (i = 0; i < 5; i++)
+		GUEST_ASSERT_EQ(VOLATILE(u32, INS_ADDR + i * 4),
+				0xabcd0000 + i);
+}
+
+TEST_F(io, ins)
+{
+	struct kvm_run *run = self->vcpu.run;
+	u32 i, seen = 0;
+	u8 *bytes;
+	u32 *longs;
+
+	vcpu_setup_long(&self->vcpu, guest_ins, 0);
+	while (seen < INS_BYTES) {
+		vcpu_run_expect(&self->vcpu, KVM_EXIT_IO);
+		vcpu_guest_call(&self->vcpu);
+		ASSERT_EQ(PORT, run->io.port);
+		ASSERT_EQ(1, run->io.size);
+		ASSERT_EQ(KVM_EXIT_IO_IN, run->io.direction);
+		bytes = io_data(&self->vcpu);
+		for (i = 0; i < run->io.count; i++)
+			bytes[i] = (u8)(++seen);
+	}
+	ASSERT_EQ(INS_BYTES, seen);
+	seen = 0;
+	while (seen < 5) {
+		vcpu_run_expect(&self->vcpu, KVM_EXIT_IO);
+		vcpu_guest_call(&self->vcpu);
+		ASSERT_EQ(4, run->io.size);
+		longs = io_data(&self->vcpu);
+		for (i = 0; i < run->io.count; i++)
+			longs[i] = 0xabcd0000 + seen++;
+	}
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* OUTS from a page that the guest has not mapped: #PF, and no exit. */
+static void guest_outs_fault(u64 arg __maybe_unused)
+{
+	u64 p = 1UL << 40, vector;
+
+	vector = GUEST_TRY("outsb", OUTS("+S"(p)), INS("d"(PORT)));
+	GUEST_ASSERT_EQ(vector, 14);
+	GUEST_ASSERT_EQ(guest_fault_addr, 1UL << 40);
+	GUEST_ASSERT_EQ(p, 1UL << 40);
+	/* A non-canonical address is #GP's. */
+	p = 1UL << 62;
+	vector = GUEST_TRY("outsb", OUTS("+S"(p)), INS("d"(PORT)));
+	GUEST_ASSERT_EQ(vector, 13);
+}
+
+TEST_F(io, outs_faults)
+{
+	vcpu_setup_long(&self->vcpu, guest_outs_fault, 0);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+TEST_HARNESS_MAIN
