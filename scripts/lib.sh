@@ -98,6 +98,11 @@ apt_private()
 # updates, backports and security); with "update", read the package lists again.
 apt_setup()
 {
+	locked "apt-$1" apt_setup_locked "$@"
+}
+
+apt_setup_locked()
+{
 	local suite=$1 dir=$LODGE_CACHE/apt/$1 pocket
 
 	if [ -e "$dir/ready" ] && [ "${2:-}" != update ]; then
