@@ -85,7 +85,7 @@ enum emul_encoding {
  * @opcode: last opcode byte
  * @encoding: legacy, VEX, EVEX or XOP
  * @has_modrm: @modrm is valid
- * @modrm: ModRM byte
+ * @modrm: ModRM byte; mod is set to 3 where the processor ignores it (MOV CR/DR)
  * @sib: SIB byte, valid if the ModRM byte asks for one
  * @rex: REX byte (0x40 to 0x4f) or 0; for VEX its W, R, X, B as a REX byte would have them
  * @lock: LOCK prefix seen
@@ -163,8 +163,8 @@ static inline unsigned int emul_rm(const struct emul_insn *insn)
 }
 
 /*
- * Does ModRM name memory?  Not for MOV CR/DR, whose mod field the processor
- * ignores: emul_rm() is their GPR whatever mod says.
+ * Does ModRM name memory?  Never for MOV CR/DR: the processor ignores their mod
+ * field, and the decoder sets it to 3.
  */
 static inline bool emul_is_mem(const struct emul_insn *insn)
 {
