@@ -246,6 +246,13 @@ GUEST_CR(8)
 	    ".globl " #name "_end\n" #name "_end:\n"			\
 	    ".byte 0\n.popsection")
 
+/* 64-bit code that C cannot say: runs where it is linked, like all the rest. */
+#define GUEST_TEXT(name, text)						\
+	extern const char name[];					\
+	asm(".pushsection .text\n"					\
+	    ".globl " #name "\n" #name ":\n" text "\n"			\
+	    ".popsection")
+
 /* xAPIC */
 #define XAPIC_BASE		0xfee00000UL
 

@@ -16,6 +16,7 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 
 #define __aligned(n)	__attribute__((aligned(n)))
+#define __packed	__attribute__((packed))
 #define __noreturn	__attribute__((noreturn))
 #define __printf(f, a)	__attribute__((format(printf, f, a)))
 #define __constructor	__attribute__((constructor))

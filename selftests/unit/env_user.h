@@ -128,6 +128,19 @@ static inline void atomic_dec(atomic_t *v)
 	v->counter--;
 }
 
+static inline void atomic_or(int i, atomic_t *v)
+{
+	v->counter |= i;
+}
+
+static inline int atomic_xchg(atomic_t *v, int i)
+{
+	int old = v->counter;
+
+	v->counter = i;
+	return old;
+}
+
 /* RCU: one thread, so a grace period is always over. */
 struct rcu_head {
 	void *unused;

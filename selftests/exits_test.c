@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The exits that are not I/O: HLT, SHUTDOWN, INTR and its signal mask,
+ * IRQ_WINDOW_OPEN, INTERNAL_ERROR, FAIL_ENTRY, and what kvm_run says with them.
+ */
+#include <kselftest_harness.h>
+
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "guest.h"
+#include "test_vm.h"
+
+FIXTURE(exits) {
+	struct test_vm vm;
+	struct test_vcpu vcpu;
+};
+
+FIXTURE_SETUP(exits)
+{
+	vm_create(&self->vm);
+	vcpu_create(&self->vm, &self->vcpu, 0);
+}
+
+FIXTURE_TEARDOWN(exits)
+{
+	vcpu_destroy(&self->vcpu);
+	vm_destroy(&self->vm);
+}
+
+static void guest_halts(u64 arg __maybe_unused)
+{
+	guest_halt();
+	GUEST_SYNC(1);
+	guest_sti();
+	guest_halt();
+}
+
+TEST_F(exits, hlt)
+{
+	struct kvm_run *run = self->vcpu.run;
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	u8 *insn;
+
+	vcpu_setup_long(&self->vcpu, guest_halts, 0);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
+	ASSERT_EQ(0, run->if_flag);
+	/* RIP is behind the HLT. */
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &regs);
+	insn = vm_ptr(&self->vm, regs.rip);
+	ASSERT_EQ(0xf4, insn[-1]);
+	ASSERT_EQ(1, vcpu_run_to_sync(&self->vcpu));
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
+	ASSERT_EQ(1, run->if_flag);
+	ASSERT_EQ(1, run->ready_for_interrupt_injection);
+	vcpu_ioctl(&self->vcpu, KVM_GET_SREGS, &sregs);
+	ASSERT_EQ(sregs.apic_base, run->apic_base);
+	ASSERT_EQ(sregs.cr8, run->cr8);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* With no IDT the first exception becomes the third. */
+static void guest_triple_fault(u64 arg __maybe_unused)
+{
+	struct {
+		u16 limit;
+		u64 base;
+	} __packed idtr = { 0, 0 };
+
+	asm volatile("lidt %0\n\tud2" : : "m"(idtr));
+}
+
+TEST_F(exits, shutdown)
+{
+	vcpu_setup_long(&self->vcpu, guest_triple_fault, 0);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_SHUTDOWN);
+	/* The VMM may put the vCPU into another state and go on. */
+	vcpu_setup_long(&self->vcpu, guest_halts, 0);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
+}
+
+static void guest_spins(u64 arg __maybe_unused)
+{
+	for (;;)
+		guest_relax();
+}
+
+static void arm_timer(int ms)
+{
+	struct itimerval it = { .it_value.tv_usec = ms * 1000 };
+	struct sigaction sa = { .sa_handler = host_signal_noop };
+
+	if (sigaction(SIGVTALRM, &sa, NULL) ||
+	    sigaction(SIGUSR1, &sa, NULL) ||
+	    sigaction(SIGPROF, &sa, NULL) ||
+	    setitimer(ITIMER_PROF, &it, NULL))
+		TEST_DIE("timer: %m");
+}
+
+TEST_F(exits, signal)
+{
+	int i;
+
+	vcpu_setup_long(&self->vcpu, guest_spins, 0);
+	for (i = 0; i < 3; i++) {
+		arm_timer(20);
+		self->vcpu.run->exit_reason = KVM_EXIT_UNKNOWN;
+		ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+		ASSERT_EQ(KVM_EXIT_INTR, self->vcpu.run->exit_reason);
+	}
+}
+
+TEST_F(exits, immediate_exit)
+{
+	struct kvm_regs before, after;
+
+	vcpu_setup_long(&self->vcpu, guest_halts, 0);
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &before);
+	self->vcpu.run->immediate_exit = 1;
+	ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+	ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &after);
+	ASSERT_EQ(0, memcmp(&before, &after, sizeof(before)));
+	self->vcpu.run->immediate_exit = 0;
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
+}
+
+/* @blocked: the one signal to block, 0 for none, < 0 for no mask at all. */
+static int set_signal_mask(struct test_vcpu *vcpu, int blocked, u32 len)
+{
+	struct {
+		struct kvm_signal_mask head;
+		u64 set;
+	} __packed mask = {
+		.head.len = len,
+		.set = blocked ? 1UL << (blocked - 1) : 0,
+	};
+
+	return __vcpu_ioctl(vcpu, KVM_SET_SIGNAL_MASK,
+			    blocked < 0 ? NULL : &mask);
+}
+
+TEST_F(exits, signal_mask)
+{
+	sigset_t set, pending;
+
+	vcpu_setup_long(&self->vcpu, guest_halts, 0);
+	ASSERT_EQ(-EINVAL, set_signal_mask(&self->vcpu, SIGUSR1, 4));
+	ASSERT_EQ(-EINVAL, set_signal_mask(&self->vcpu, SIGUSR1, 16));
+
+	arm_timer(0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	ASSERT_EQ(0, kill(getpid(), SIGUSR1));
+
+	/* Blocked in the process and in RUN: nobody minds. */
+	ASSERT_EQ(0, set_signal_mask(&self->vcpu, SIGUSR1, 8));
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
+	/* Let in by RUN's own mask: RUN ends, and the signal stays pending. */
+	ASSERT_EQ(0, set_signal_mask(&self->vcpu, 0, 8));
+	ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+	sigpending(&pending);
+	ASSERT_TRUE(sigismember(&pending, SIGUSR1));
+	/* Without a mask of its own RUN uses the thread's. */
+	ASSERT_EQ(0, set_signal_mask(&self->vcpu, -1, 0));
+	ASSERT_EQ(1, vcpu_run_to_sync(&self->vcpu));
+}
+
+static void guest_opens_window(u64 arg __maybe_unused)
+{
+	GUEST_SYNC(1);
+	GUEST_SYNC(2);
+	asm volatile("sti\n\tnop");
+	GUEST_SYNC(3);
+}
+
+TEST_F(exits, irq_window)
+{
+	struct kvm_run *run = self->vcpu.run;
+
+	vcpu_setup_long(&self->vcpu, guest_opens_window, 0);
+	ASSERT_EQ(1, vcpu_run_to_sync(&self->vcpu));
+	ASSERT_EQ(0, run->ready_for_interrupt_injection);
+	ASSERT_EQ(0, run->if_flag);
+	run->request_interrupt_window = 1;
+	/* Closed so far: the next exit is the guest's own. */
+	ASSERT_EQ(2, vcpu_run_to_sync(&self->vcpu));
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
+	ASSERT_EQ(1, run->ready_for_interrupt_injection);
+	ASSERT_EQ(1, run->if_flag);
+	run->request_interrupt_window = 0;
+	ASSERT_EQ(3, vcpu_run_to_sync(&self->vcpu));
+	ASSERT_EQ(1, run->ready_for_interrupt_injection);
+	/* It is open already: RUN says so before it enters the guest. */
+	run->request_interrupt_window = 1;
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_IRQ_WINDOW_OPEN);
+	run->request_interrupt_window = 0;
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* PADDD from a hole: an access that nobody emulates. */
+static void guest_unknown_mmio(u64 addr)
+{
+	asm volatile("paddd (%0), %%xmm0" : : "a"(addr) : "xmm0", "memory");
+}
+
+TEST_F(exits, internal_error)
+{
+	static const u8 insn[] = { 0x66, 0x0f, 0xfe, 0x00 };
+	struct kvm_run *run = self->vcpu.run;
+	struct kvm_regs regs;
+
+	vcpu_setup_long(&self->vcpu, guest_unknown_mmio, GUEST_HOLE);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_INTERNAL_ERROR);
+	ASSERT_EQ(KVM_INTERNAL_ERROR_EMULATION, run->internal.suberror);
+	/* RIP still at the instruction, and its bytes in the exit. */
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &regs);
+	ASSERT_EQ(0, memcmp(vm_ptr(&self->vm, regs.rip), insn, sizeof(insn)));
+	ASSERT_LE(3, run->emulation_failure.ndata);
+	ASSERT_TRUE(run->emulation_failure.flags &
+		    KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES);
+	ASSERT_LE(sizeof(insn), run->emulation_failure.insn_size);
+	ASSERT_EQ(0, memcmp(run->emulation_failure.insn_bytes, insn,
+			    sizeof(insn)));
+	/* Nothing is lost: the VMM may skip it. */
+	regs.rip += sizeof(insn);
+	vcpu_ioctl(&self->vcpu, KVM_SET_REGS, &regs);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* There is no code in a hole. */
+TEST_F(exits, run_in_hole)
+{
+	vcpu_setup_long(&self->vcpu, (void (*)(u64))GUEST_HOLE, 0);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_INTERNAL_ERROR);
+	ASSERT_EQ(KVM_INTERNAL_ERROR_EMULATION,
+		  self->vcpu.run->internal.suberror);
+}
+
+/* CS.L and CS.D together: no CPU takes that. */
+TEST_F(exits, fail_entry)
+{
+	struct kvm_run *run = self->vcpu.run;
+	struct kvm_sregs sregs;
+
+	vcpu_setup_long(&self->vcpu, guest_halts, 0);
+	vcpu_ioctl(&self->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cs.db = 1;
+	vcpu_ioctl(&self->vcpu, KVM_SET_SREGS, &sregs);
+	run->fail_entry.hardware_entry_failure_reason = 0;
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_FAIL_ENTRY);
+	ASSERT_NE(0, run->fail_entry.hardware_entry_failure_reason);
+	ASSERT_GT(sysconf(_SC_NPROCESSORS_CONF), run->fail_entry.cpu);
+	/* What the failed entry left of the state is the CPU's affair. */
+	vcpu_setup_long(&self->vcpu, guest_halts, 0);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
+}
+
+TEST_HARNESS_MAIN
