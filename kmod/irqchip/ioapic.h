@@ -21,6 +21,8 @@ struct ioapic_ops {
 	int (*deliver)(struct ioapic *s, const struct apic_irq *irq);
 	/* The guest ended an interrupt of @pin. Called without a lock. */
 	void (*acked)(struct ioapic *s, u32 pin);
+	/* The guest unmasked @pin. Called without a lock. */
+	void (*unmasked)(struct ioapic *s, u32 pin);
 };
 
 struct ioapic {

@@ -52,7 +52,9 @@ struct irqchip_ops {
 	/*
 	 * @l has something new in its IRR, or (the accepting vCPU) the PIC
 	 * has output: wake or kick its vCPU. Any context, hard interrupt
-	 * included; under ioapic.lock or none.
+	 * included; under ioapic.lock or none; also by the vCPU's own thread
+	 * when its EOI, TPR or LVT write may have unblocked an interrupt. It
+	 * must be a full barrier between IRR and what it reads of the vCPU.
 	 */
 	void (*kick)(struct lapic *l);
 	/* NMI, SMI, INIT, SIPI for @l: record it and kick. Any context. */
@@ -70,6 +72,7 @@ struct irq_routes;
 
 struct irqchip {
 	const struct irqchip_ops *ops;
+	void *owner;			/* for the owner's callbacks */
 	enum irqchip_kind kind;
 	bool has_pit;
 	struct mutex mutex;
@@ -109,6 +112,7 @@ void irqchip_remove_lapic(struct irqchip *ic, struct lapic *l);
 int irqchip_deliver(struct irqchip *ic, struct lapic *src,
 		    const struct apic_irq *irq);
 int irqchip_rebuild_map(struct irqchip *ic);
+void irqchip_free_map(struct irqchip *ic);
 bool irqchip_map_stale(struct irqchip *ic);
 void irqchip_for_each_lapic(struct irqchip *ic,
 			    bool (*fn)(struct lapic *l, void *data),
@@ -135,7 +139,7 @@ int irqchip_notify_gsi(struct irqchip *ic, u32 gsi, bool on);
 
 static inline bool irqchip_in_kernel(const struct irqchip *ic)
 {
-	return READ_ONCE(ic->kind) != IRQCHIP_NONE;
+	return smp_load_acquire(&ic->kind) != IRQCHIP_NONE;
 }
 
 #endif /* LODGE_IRQCHIP_H */

@@ -90,6 +90,7 @@ struct lapic {
 	/* One zeroed page, the register page in xAPIC layout; the owner's. */
 	void *regs;
 	struct irqchip *ic;
+	void *owner;			/* for the owner's callbacks */
 	u32 vcpu_id;			/* the initial and the x2APIC id */
 	u64 base;			/* IA32_APIC_BASE */
 	u64 base_reserved;		/* bits a write to it must not set */
@@ -97,7 +98,7 @@ struct lapic {
 	bool irr_pending;		/* false: IRR is empty */
 	s16 isr_top;			/* highest vector in service, or -1 */
 	bool lint0_nmi;			/* counted in ic->lint0_nmi */
-	u32 esr_latent;			/* errors since ESR was last written */
+	atomic_t esr_latent;		/* errors since ESR was last written */
 	atomic_t turns;			/* lowest-priority interrupts taken */
 
 	/* The timer. Changed by the vCPU thread with the timer stopped. */
@@ -133,6 +134,14 @@ void lapic_ack(struct lapic *l, u8 vector);
 void lapic_eoi(struct lapic *l);
 void lapic_set_tpr(struct lapic *l, u8 tpr);
 bool lapic_accepts_extint(const struct lapic *l);
+
+/* lapic_timer.c, for lapic.c */
+void lapic_timer_init(struct lapic *l);
+void lapic_timer_stop(struct lapic *l);
+void lapic_timer_start(struct lapic *l, u32 count);
+void lapic_timer_set_lvtt(struct lapic *l, u32 lvtt);
+void lapic_timer_set_divide(struct lapic *l, u32 tdcr);
+u32 lapic_timer_count(const struct lapic *l);
 
 /* Interrupts, from any context. */
 int lapic_accept(struct lapic *l, const struct apic_irq *irq);

@@ -14,6 +14,8 @@ struct pic_ops {
 	void (*output)(struct pic *s);
 	/* The guest ended interrupt @irq (0..15). Called without a lock. */
 	void (*acked)(struct pic *s, u32 irq);
+	/* The guest unmasked interrupt @irq. Called without a lock. */
+	void (*unmasked)(struct pic *s, u32 irq);
 };
 
 struct pic {

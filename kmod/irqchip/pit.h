@@ -27,11 +27,12 @@ struct pit {
 	bool speaker_on;
 	bool reinject;			/* KVM_REINJECT_CONTROL */
 	bool unacked;			/* a pulse is out, its ack is not in */
+	u32 missed;			/* ticks that wait for that ack */
 	bool running;			/* channel 0 drives the timer */
 	bool periodic;
-	u32 missed;			/* ticks that wait for that ack */
-	u64 period;			/* ns */
-	u64 target;			/* ns of CLOCK_MONOTONIC */
+	u32 step;			/* clocks between pulses */
+	u64 due;			/* next pulse, clocks since the load */
+	u64 stopped[3];			/* when the gate fell, ns */
 	struct lodge_timer timer;
 };
 
@@ -40,6 +41,7 @@ void pit_destroy(struct pit *s);
 int pit_io_read(struct pit *s, u16 port, u32 len, void *data);
 int pit_io_write(struct pit *s, u16 port, u32 len, const void *data);
 void pit_acked(struct pit *s);
+void pit_forget_ticks(struct pit *s);
 void pit_set_reinject(struct pit *s, bool reinject);
 void pit_get_state(struct pit *s, struct kvm_pit_state2 *state);
 int pit_set_state(struct pit *s, const struct kvm_pit_state2 *state);

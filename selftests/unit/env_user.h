@@ -45,6 +45,8 @@ typedef int64_t s64;
 #define max_t(type, a, b)	max((type)(a), (type)(b))
 #define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
+#define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
+#define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define smp_mb__after_atomic()	__sync_synchronize()
 
 /* Keeps the index's range check honest: an index out of range aborts. */
