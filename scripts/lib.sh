@@ -10,6 +10,7 @@ set -o pipefail
 LODGE_SCRIPTS=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 LODGE_TREE=$(dirname "$LODGE_SCRIPTS")
 LODGE_CACHE=${LODGE_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/lodge}
+# shellcheck disable=SC2034
 LODGE_BUILD=$(realpath -m "${O:-$LODGE_TREE/build}")
 
 # Prefix of messages, and the exit status of die(); the caller may change both.
