@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The `lodge doctor` command: what this host has and lacks.  Called by
+ * lodge.c; changes nothing on the host; no lock.
+ */
+#include <cpuid.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <linux/kvm.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "error.h"
+#include "module.h"
+#include "options.h"
+#include "run.h"
+#include "types.h"
+
+#define MSR_VM_CR	0xc0010114
+#define VM_CR_SVMDIS	(1u << 4)
+
+static bool failed;
+
+__printf(1, 2) static void good(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	printf("ok    ");
+	vprintf(format, args);
+	printf("\n");
+	va_end(args);
+}
+
+/* Something is missing that only some uses need. */
+__printf(2, 3) static void note(const char *remedy, const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	printf("note  ");
+	vprintf(format, args);
+	printf("\n      remedy: %s\n", remedy);
+	va_end(args);
+}
+
+__printf(2, 3) static void bad(const char *remedy, const char *format, ...)
+{
+	va_list args;
+
+	failed = true;
+	va_start(args, format);
+	printf("FAIL  ");
+	vprintf(format, args);
+	printf("\n      remedy: %s\n", remedy);
+	va_end(args);
+}
+
+static bool exists(const char *path)
+{
+	return !access(path, F_OK);
+}
+
+/* The first character of a small file, or 0. */
+static char first_char(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char c = 0;
+
+	if (fd < 0)
+		return 0;
+	if (read(fd, &c, 1) != 1)
+		c = 0;
+	close(fd);
+	return c;
+}
+
+static bool disabled_by_firmware(void)
+{
+	int fd = open("/dev/cpu/0/msr", O_RDONLY | O_CLOEXEC);
+	u64 value = 0;
+
+	if (fd < 0)
+		return false;	/* the msr driver is optional; the module checks too */
+	if (pread(fd, &value, sizeof(value), MSR_VM_CR) != sizeof(value))
+		value = 0;
+	close(fd);
+	return value & VM_CR_SVMDIS;
+}
+
+static void check_cpu(void)
+{
+	u32 eax, ebx, ecx, edx;
+	char vendor[13] = "";
+
+	__cpuid(0, eax, ebx, ecx, edx);
+	memcpy(vendor, &ebx, 4);
+	memcpy(vendor + 4, &edx, 4);
+	memcpy(vendor + 8, &ecx, 4);
+	if (!__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) || !(ecx & 1u << 2)) {
+		bad("use an AMD CPU with SVM; in a virtual machine, turn on nested virtualization; or use the emulated host, scripts/bed",
+		    "CPU (%s): no SVM", vendor);
+		return;
+	}
+	good("CPU (%s): SVM", vendor);
+	if (disabled_by_firmware())
+		bad("enable SVM (AMD-V) in the firmware's set-up", "SVM is disabled by the firmware");
+	if (__get_cpuid(0x8000000a, &eax, &ebx, &ecx, &edx) && edx & 1)
+		good("nested paging (NPT), %u ASIDs", ebx);
+	else
+		bad("use a CPU with nested paging; in a virtual machine, let it through",
+		    "no nested paging (NPT)");
+}
+
+static void check_fpu(void)
+{
+	u32 eax, ebx, ecx, edx;
+
+	__cpuid(1, eax, ebx, ecx, edx);
+	if (edx & 1 && ecx & bit_XSAVE && ecx & bit_OSXSAVE)
+		good("FPU and XSAVE");
+	else
+		bad("boot without 'noxsave' and 'no387'; in a virtual machine, let XSAVE through",
+		    "the kernel does not use XSAVE");
+}
+
+/* Whoever else may have SVM switched on. */
+static void check_holder(void)
+{
+	static const struct {
+		const char *sysfs;
+		const char *name;
+		const char *remedy;
+	} others[] = {
+		{ "/sys/module/vboxdrv", "VirtualBox", "'modprobe -r vboxnetadp vboxnetflt vboxdrv'" },
+		{ "/sys/module/vmmon", "VMware", "'modprobe -r vmmon'" },
+	};
+	bool found = false;
+
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		if (!exists(others[i].sysfs))
+			continue;
+		found = true;
+		note(others[i].remedy, "%s is loaded, and holds SVM while its machines run",
+		     others[i].name);
+	}
+	if (exists("/sys/module/kvm_amd")) {
+		char users = first_char("/sys/module/kvm_amd/refcnt");
+		/* From 6.12 on KVM switches SVM on at load unless told not to. */
+		bool at_load = first_char("/sys/module/kvm/parameters/enable_virt_at_load") == 'Y';
+
+		found = true;
+		if (users && users != '0')
+			bad("end KVM's virtual machines, then 'modprobe -r kvm_amd'",
+			    "KVM holds SVM: it has machines running");
+		else if (at_load)
+			bad("'modprobe -r kvm_amd', or load kvm with enable_virt_at_load=0",
+			    "KVM holds SVM since it was loaded");
+		else
+			good("kvm_amd is loaded, but holds SVM only while its machines run");
+	}
+	if (!found)
+		good("nobody else is there to hold SVM");
+}
+
+static void check_module(const char *release)
+{
+	char build[256];
+
+	if (exists("/sys/module/" MODULE_NAME)) {
+		good("module: loaded");
+		return;
+	}
+	if (module_is_installed()) {
+		if (exists(DEFAULT_DEVICE))
+			good("module: installed");
+		else
+			bad("'modprobe " MODULE_NAME "' as root", "module: installed, not loaded");
+	} else {
+		bad("'make && make install' in Lodge's source, then 'modprobe " MODULE_NAME "' as root",
+		    "module: not installed for %s", release);
+	}
+	snprintf(build, sizeof(build), "/lib/modules/%s/build/Makefile", release);
+	if (exists(build))
+		good("kernel headers for %s", release);
+	else
+		note("'apt-get install linux-headers-$(uname -r)'",
+		     "no kernel headers for %s, so the module cannot be built here", release);
+	if (first_char("/sys/module/module/parameters/sig_enforce") == 'Y')
+		note("sign lodge.ko with a key that the kernel trusts, or turn Secure Boot off",
+		     "the kernel takes only signed modules");
+}
+
+static void check_node(void)
+{
+	int fd = open(DEFAULT_DEVICE, O_RDWR | O_CLOEXEC);
+	int version;
+
+	if (fd < 0 && errno == ENOENT) {
+		bad("load the module", "there is no " DEFAULT_DEVICE);
+		return;
+	}
+	if (fd < 0 && errno == EACCES) {
+		bad("run as root, or join the group that owns it", "no permission for " DEFAULT_DEVICE);
+		return;
+	}
+	if (fd < 0) {
+		bad("see the kernel log", "cannot open " DEFAULT_DEVICE ": %s", strerror(errno));
+		return;
+	}
+	version = ioctl(fd, KVM_GET_API_VERSION, 0);
+	close(fd);
+	if (version == KVM_API_VERSION)
+		good(DEFAULT_DEVICE ": API version %d", version);
+	else
+		bad("unload what made it, and load lodge.ko",
+		    DEFAULT_DEVICE " does not speak version %d of the KVM API", KVM_API_VERSION);
+}
+
+/* What `lodge run` without options needs besides. */
+static void check_defaults(const char *release)
+{
+	char kernel[256];
+
+	snprintf(kernel, sizeof(kernel), "/boot/vmlinuz-%s", release);
+	if (!access(kernel, R_OK))
+		good("a kernel to run: %s", kernel);
+	else
+		note("give one with --kernel", "cannot read the running kernel's image, %s", kernel);
+	if (exists("/bin/busybox"))
+		good("/bin/busybox for the built-in initial RAM disk");
+	else
+		note("'apt-get install busybox-static', or give --initrd", "no /bin/busybox");
+	if (!access("/dev/net/tun", R_OK | W_OK))
+		good("/dev/net/tun for --net");
+	else
+		note("'modprobe tun' as root", "no /dev/net/tun, so no --net");
+}
+
+int doctor_main(int argc, char **argv)
+{
+	struct utsname name;
+
+	if (argc > 1 && !strcmp(argv[1], "--help")) {
+		printf("Usage: lodge doctor\nTell what this host has and lacks to run guests; the exit status is 1 if\nsomething is missing.\n");
+		return STATUS_POWER_OFF;
+	}
+	if (argc > 1)
+		bad_input("doctor takes no options, but got '%s'", argv[1]);
+	uname(&name);
+	check_cpu();
+	check_fpu();
+	check_holder();
+	check_module(name.release);
+	check_node();
+	check_defaults(name.release);
+	printf("%s\n", failed ? "This host cannot run guests yet." : "This host can run guests.");
+	if (fflush(stdout))
+		host_error("cannot write to the standard output: %m");
+	return failed;
+}

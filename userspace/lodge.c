@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The program `lodge`: finds the subcommand.  See lodge(1).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "error.h"
+#include "initramfs.h"
+#include "run.h"
+#include "types.h"
+
+#ifndef LODGE_VERSION
+#define LODGE_VERSION	"0.1"
+#endif
+
+static const char help[] =
+"Usage: lodge COMMAND [OPTION]...\n"
+"\n"
+"  run         run a Linux kernel as a guest\n"
+"  doctor      tell what this host has and lacks for that\n"
+"  initramfs   write the built-in initial RAM disk to a file\n"
+"  --version   print the version\n"
+"  --help      this text\n"
+"\n"
+"'lodge COMMAND --help' lists the options of a command; lodge(1) has the rest.\n";
+
+static int print(const char *text)
+{
+	fputs(text, stdout);
+	if (fflush(stdout))
+		host_error("cannot write to the standard output: %m");
+	return STATUS_POWER_OFF;
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		int (*main)(int argc, char **argv);
+	} commands[] = {
+		{ "run", run_main },
+		{ "doctor", doctor_main },
+		{ "initramfs", initramfs_main },
+	};
+	const char *name = argc > 1 ? argv[1] : NULL;
+
+	if (!name)
+		bad_input("a command is expected: run, doctor or initramfs; see 'lodge --help'");
+	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
+		if (!strcmp(name, commands[i].name))
+			return commands[i].main(argc - 1, argv + 1);
+	if (!strcmp(name, "--help") || !strcmp(name, "-h"))
+		return print(help);
+	if (!strcmp(name, "--version"))
+		return print("lodge " LODGE_VERSION "\n");
+	bad_input("'%s' is no command: run, doctor or initramfs is expected; see 'lodge --help'",
+		  name);
+}

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The command lines of `lodge run` and `lodge initramfs`.  Called by lodge.c
+ * before anything else exists; no lock.
+ */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+#include "options.h"
+
+static const char run_help[] =
+"Usage: lodge run [OPTION]...\n"
+"Run a Linux kernel as a guest.\n"
+"\n"
+"  --kernel F               a bzImage or an ELF vmlinux; default: the running kernel\n"
+"  --initrd F               an initial RAM disk; default without --kernel or without\n"
+"                           --disk: a small built-in one with a busybox shell\n"
+"  --append TEXT            add TEXT to the guest's command line\n"
+"  --memory SIZE            guest memory, with K, M, G or T; default: 512M\n"
+"  --cpus N                 virtual CPUs, 1 to 254; default: 1\n"
+"  --disk F[,readonly]      a raw image or block device; up to 6 times\n"
+"  --net tap=NAME           a network card on the tap interface NAME\n"
+"  --device NODE            the hypervisor's node; default: " DEFAULT_DEVICE "\n"
+"  --console stdio|pty|file=F   where the serial port goes; default: stdio\n"
+"  --name NAME              name the guest in messages and process lists\n"
+"  --help                   this text\n"
+"\n"
+"On a terminal Ctrl-A x ends the guest, Ctrl-A c sends a break (SysRq), and\n"
+"Ctrl-A Ctrl-A sends one Ctrl-A. See lodge(1) for the exit statuses.\n";
+
+static const char initramfs_help[] =
+"Usage: lodge initramfs --output F [OPTION]...\n"
+"Write the built-in initial RAM disk to a file.\n"
+"\n"
+"  -o, --output F           the file to write\n"
+"  --kernel F               the kernel it is for; default: the running one\n"
+"  --modules DIR            where that kernel's modules are; default:\n"
+"                           /lib/modules/RELEASE\n"
+"  --help                   this text\n";
+
+enum {
+	OPT_KERNEL = 256, OPT_INITRD, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_DISK, OPT_NET,
+	OPT_DEVICE, OPT_CONSOLE, OPT_NAME, OPT_MODULES, OPT_HELP,
+};
+
+static const struct option run_table[] = {
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "initrd", required_argument, NULL, OPT_INITRD },
+	{ "append", required_argument, NULL, OPT_APPEND },
+	{ "memory", required_argument, NULL, OPT_MEMORY },
+	{ "cpus", required_argument, NULL, OPT_CPUS },
+	{ "disk", required_argument, NULL, OPT_DISK },
+	{ "net", required_argument, NULL, OPT_NET },
+	{ "device", required_argument, NULL, OPT_DEVICE },
+	{ "console", required_argument, NULL, OPT_CONSOLE },
+	{ "name", required_argument, NULL, OPT_NAME },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ },
+};
+
+static const struct option initramfs_table[] = {
+	{ "output", required_argument, NULL, 'o' },
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "modules", required_argument, NULL, OPT_MODULES },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ },
+};
+
+/*
+ * getopt_long() with our own messages.  Returns the option, or -1 at the end.
+ * @command names the subcommand whose --help lists the options.
+ */
+static int next_option(int argc, char **argv, const char *letters, const struct option *table,
+		       const char *command)
+{
+	int at = optind ? optind : 1;
+	int option;
+
+	opterr = 0;
+	option = getopt_long(argc, argv, letters, table, NULL);
+	if (option == ':')
+		bad_input("%s needs a value; see 'lodge %s --help'", argv[optind - 1], command);
+	if (option == '?')
+		bad_input("%s is no option (or an ambiguous one, or takes no value); see 'lodge %s --help'",
+			  argv[at], command);
+	if (option == -1 && optind < argc)
+		bad_input("unexpected argument '%s'; see 'lodge %s --help'", argv[optind], command);
+	return option;
+}
+
+static noreturn void print_help(const char *text)
+{
+	fputs(text, stdout);
+	if (fflush(stdout))
+		host_error("cannot write the help text: %m");
+	exit(STATUS_POWER_OFF);
+}
+
+static void check(const char *error, const char *option)
+{
+	if (error)
+		bad_input("%s %s: %s", option, optarg, error);
+}
+
+static void run_option(int option, struct run_options *options)
+{
+	const char *name;
+	u64 number;
+
+	switch (option) {
+	case OPT_KERNEL:
+		options->kernel = optarg;
+		break;
+	case OPT_INITRD:
+		options->initrd = optarg;
+		break;
+	case OPT_APPEND:
+		options->append = optarg;
+		break;
+	case OPT_MEMORY:
+		check(parse_memory(optarg, &options->memory), "--memory");
+		break;
+	case OPT_CPUS:
+		check(parse_number(optarg, 1, MAX_CPUS, &number), "--cpus");
+		options->cpus = (unsigned int)number;
+		break;
+	case OPT_DISK:
+		if (options->nr_disks == MAX_DISKS)
+			bad_input("--disk %s: at most %d disks are supported", optarg, MAX_DISKS);
+		check(parse_disk(optarg, &options->disks[options->nr_disks]), "--disk");
+		options->nr_disks++;
+		break;
+	case OPT_NET:
+		if (options->tap)
+			bad_input("--net %s: only one network card is supported", optarg);
+		check(parse_net(optarg, &options->tap), "--net");
+		break;
+	case OPT_DEVICE:
+		options->device = optarg;
+		break;
+	case OPT_CONSOLE:
+		check(parse_console(optarg, &options->console), "--console");
+		break;
+	case OPT_NAME:
+		check(parse_name(optarg, &name), "--name");
+		error_set_name(name);
+		break;
+	default:
+		print_help(run_help);
+	}
+}
+
+void parse_run_options(int argc, char **argv, struct run_options *options)
+{
+	int option;
+
+	*options = (struct run_options){
+		.append = "",
+		.device = DEFAULT_DEVICE,
+		.memory = MIB(512),
+		.cpus = 1,
+	};
+	while ((option = next_option(argc, argv, ":", run_table, "run")) != -1)
+		run_option(option, options);
+}
+
+void parse_initramfs_options(int argc, char **argv, struct initramfs_options *options)
+{
+	int option;
+
+	*options = (struct initramfs_options){ };
+	while ((option = next_option(argc, argv, ":o:", initramfs_table, "initramfs")) != -1) {
+		switch (option) {
+		case 'o':
+			options->output = optarg;
+			break;
+		case OPT_KERNEL:
+			options->kernel = optarg;
+			break;
+		case OPT_MODULES:
+			options->modules = optarg;
+			break;
+		default:
+			print_help(initramfs_help);
+		}
+	}
+	if (!options->output)
+		bad_input("initramfs needs --output F, the file to write");
+}
