@@ -379,7 +379,7 @@ static void set_gate(struct pit *s, bool gate)
 static u8 read_speaker(const struct pit *s)
 {
 	return output(s, 2) << 5 | (lodge_now() >> 14 & 1) << 4 |
-	       s->speaker_on << 1 | !!s->ch[2].gate;
+	       s->speaker_on << 1 | (s->ch[2].gate ? 1 : 0);
 }
 
 /**
