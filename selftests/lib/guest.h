@@ -241,7 +241,7 @@ GUEST_CR(8)
  */
 #define GUEST_CODE(name, mode, text)					\
 	extern const char name[], name##_end[];				\
-	asm(".pushsection .rodata\n"					\
+	asm(".pushsection .rodata\n.balign 256\n"			\
 	    ".globl " #name "\n" #name ":\n" mode "\n" text "\n.code64\n" \
 	    ".globl " #name "_end\n" #name "_end:\n"			\
 	    ".byte 0\n.popsection")

@@ -170,6 +170,8 @@ static void write_descriptors(struct test_vm *vm)
 	gdt[GUEST_TSS_SEL / 8 + 1] = 0;
 	gdt[GUEST_CODE16 / 8] = 0x00009b000000ffffULL;
 
+	/* The I/O permission map begins behind the limit: no port at all. */
+	tss[25] = 0x68U << 16;
 	/* RSP0, for interrupts of user code; IST 1 for who wants it. */
 	tss[1] = GUEST_STACKS - GUEST_STACK_SIZE / 2;
 	tss[9] = GUEST_STACKS - GUEST_STACK_SIZE / 4 * 3;

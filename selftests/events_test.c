@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What is pending and what a vCPU waits for: VCPU_EVENTS, MP_STATE, GET and
+ * SET of the LAPIC's page.
+ */
+#include <kselftest_harness.h>
+
+#include "guest.h"
+#include "test_vm.h"
+
+FIXTURE(events) {
+	struct test_vm vm;
+	struct test_vcpu vcpu;
+};
+
+FIXTURE_VARIANT(events) {
+	bool irqchip;
+};
+
+FIXTURE_VARIANT_ADD(events, none)
+{
+	.irqchip = false,
+};
+
+FIXTURE_VARIANT_ADD(events, irqchip)
+{
+	.irqchip = true,
+};
+
+static volatile u64 seen_vector, seen_error;
+
+static void note(struct guest_regs *regs)
+{
+	seen_vector = regs->vector;
+	seen_error = regs->error;
+}
+
+FIXTURE_SETUP(events)
+{
+	vm_create(&self->vm);
+	if (variant->irqchip)
+		vm_create_irqchip(&self->vm);
+	vcpu_create(&self->vm, &self->vcpu, 0);
+}
+
+FIXTURE_TEARDOWN(events)
+{
+	vcpu_destroy(&self->vcpu);
+	vm_destroy(&self->vm);
+}
+
+TEST_F(events, initial)
+{
+	struct kvm_vcpu_events events;
+
+	memset(&events, 0xff, sizeof(events));
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	EXPECT_EQ(0, events.exception.injected);
+	EXPECT_EQ(0, events.interrupt.injected);
+	EXPECT_EQ(0, events.interrupt.shadow);
+	EXPECT_EQ(0, events.nmi.injected);
+	EXPECT_EQ(0, events.nmi.pending);
+	EXPECT_EQ(0, events.nmi.masked);
+	EXPECT_EQ(KVM_VCPUEVENT_VALID_NMI_PENDING |
+		  KVM_VCPUEVENT_VALID_SHADOW,
+		  events.flags & ~KVM_VCPUEVENT_VALID_SMM);
+	EXPECT_EQ(0, events.reserved[0]);
+	EXPECT_EQ(0, __vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS, &events));
+}
+
+TEST_F(events, refused)
+{
+	struct kvm_vcpu_events events;
+
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	events.flags = 1U << 31;
+	EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS,
+					&events));
+	/* Payloads and triple faults want a capability to be enabled first. */
+	events.flags = KVM_VCPUEVENT_VALID_PAYLOAD;
+	EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS,
+					&events));
+	events.flags = 1U << 5;
+	EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS,
+					&events));
+	/* Vectors that no exception has. */
+	events.flags = 0;
+	events.exception.injected = 1;
+	events.exception.nr = 32;
+	EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS,
+					&events));
+	events.exception.nr = 2;
+	EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS,
+					&events));
+}
+
+static void guest_notes(u64 arg __maybe_unused)
+{
+	GUEST_SYNC(seen_vector);
+	GUEST_SYNC(seen_error);
+}
+
+TEST_F(events, exception)
+{
+	struct kvm_vcpu_events events;
+
+	guest_var(&self->vm, guest_handlers[13]) = note;
+	vcpu_setup_long(&self->vcpu, guest_notes, 0);
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	events.flags = 0;
+	events.exception.injected = 1;
+	events.exception.nr = 13;
+	events.exception.has_error_code = 1;
+	events.exception.error_code = 0x1234;
+	vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS, &events);
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(1, events.exception.injected);
+	ASSERT_EQ(0x1234, events.exception.error_code);
+	ASSERT_EQ(13, vcpu_run_to_sync(&self->vcpu));
+	ASSERT_EQ(0x1234, vcpu_run_to_sync(&self->vcpu));
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0, events.exception.injected);
+}
+
+/* An NMI by SET_VCPU_EVENTS, and its mask while the handler runs. */
+static void nmi_handler(struct guest_regs *regs)
+{
+	seen_vector = regs->vector;
+	GUEST_SYNC(0x100);
+}
+
+TEST_F(events, nmi)
+{
+	struct kvm_vcpu_events events;
+
+	guest_var(&self->vm, guest_handlers[2]) = nmi_handler;
+	vcpu_setup_long(&self->vcpu, guest_notes, 0);
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
+	events.nmi.pending = 1;
+	/* Masked: it has to wait. */
+	events.nmi.masked = 1;
+	vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0, vcpu_run_to_sync(&self->vcpu));
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(1, events.nmi.pending);
+	ASSERT_EQ(1, events.nmi.masked);
+
+	vcpu_setup_long(&self->vcpu, guest_notes, 0);
+	events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
+	events.nmi.masked = 0;
+	vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0x100, vcpu_run_to_sync(&self->vcpu));
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0, events.nmi.pending);
+	ASSERT_EQ(1, events.nmi.masked);
+	ASSERT_EQ(2, vcpu_run_to_sync(&self->vcpu));
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0, events.nmi.masked);
+}
+
+TEST_F(events, mp_state)
+{
+	struct kvm_mp_state state = { .mp_state = 77 };
+	int want = variant->irqchip ? 0 : -EINVAL;
+
+	EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_MP_STATE, &state));
+	vcpu_ioctl(&self->vcpu, KVM_GET_MP_STATE, &state);
+	EXPECT_EQ(KVM_MP_STATE_RUNNABLE, state.mp_state);
+	EXPECT_EQ(0, __vcpu_ioctl(&self->vcpu, KVM_SET_MP_STATE, &state));
+	/* The others are the LAPIC's business. */
+	state.mp_state = KVM_MP_STATE_HALTED;
+	EXPECT_EQ(want, __vcpu_ioctl(&self->vcpu, KVM_SET_MP_STATE, &state));
+	vcpu_ioctl(&self->vcpu, KVM_GET_MP_STATE, &state);
+	EXPECT_EQ(variant->irqchip ? KVM_MP_STATE_HALTED :
+		  KVM_MP_STATE_RUNNABLE, state.mp_state);
+	state.mp_state = KVM_MP_STATE_UNINITIALIZED;
+	EXPECT_EQ(want, __vcpu_ioctl(&self->vcpu, KVM_SET_MP_STATE, &state));
+}
+
+TEST(second_vcpu_waits)
+{
+	struct kvm_mp_state state;
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+	int chip;
+
+	for (chip = 0; chip < 2; chip++) {
+		vm_create(&vm);
+		if (chip)
+			vm_create_irqchip(&vm);
+		vcpu_create(&vm, &vcpu, 1);
+		vcpu_ioctl(&vcpu, KVM_GET_MP_STATE, &state);
+		EXPECT_EQ(chip ? KVM_MP_STATE_UNINITIALIZED :
+			  KVM_MP_STATE_RUNNABLE, state.mp_state);
+		vcpu_destroy(&vcpu);
+		vm_destroy(&vm);
+	}
+}
+
+static u32 *lapic_reg(struct kvm_lapic_state *lapic, u32 reg)
+{
+	return (u32 *)(lapic->regs + reg);
+}
+
+TEST_F(events, lapic)
+{
+	struct kvm_lapic_state lapic, again;
+
+	memset(&lapic, 0, sizeof(lapic));
+	if (!variant->irqchip) {
+		EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_GET_LAPIC,
+						&lapic));
+		EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_LAPIC,
+						&lapic));
+		return;
+	}
+	vcpu_ioctl(&self->vcpu, KVM_GET_LAPIC, &lapic);
+	EXPECT_EQ(0, *lapic_reg(&lapic, APIC_ID));
+	EXPECT_EQ(0x14, *lapic_reg(&lapic, APIC_LVR) & 0xff);
+	EXPECT_LE(4, *lapic_reg(&lapic, APIC_LVR) >> 16 & 0xff);
+	EXPECT_EQ(0xff, *lapic_reg(&lapic, APIC_SPIV));
+	EXPECT_EQ(0xffffffff, *lapic_reg(&lapic, APIC_DFR));
+	EXPECT_EQ(0x10000, *lapic_reg(&lapic, APIC_LVTT));
+	EXPECT_EQ(0x10000, *lapic_reg(&lapic, APIC_LVT1));
+
+	*lapic_reg(&lapic, APIC_TASKPRI) = 0x30;
+	*lapic_reg(&lapic, APIC_SPIV) = 0x1ff;
+	*lapic_reg(&lapic, APIC_LDR) = 0x01000000;
+	*lapic_reg(&lapic, APIC_LVTERR) = 0xfe;
+	*lapic_reg(&lapic, APIC_IRR + 0x20) = 1U << 5;
+	ASSERT_EQ(0, __vcpu_ioctl(&self->vcpu, KVM_SET_LAPIC, &lapic));
+	vcpu_ioctl(&self->vcpu, KVM_GET_LAPIC, &again);
+	EXPECT_EQ(0x30, *lapic_reg(&again, APIC_TASKPRI));
+	EXPECT_EQ(0x1ff, *lapic_reg(&again, APIC_SPIV));
+	EXPECT_EQ(0x01000000, *lapic_reg(&again, APIC_LDR));
+	EXPECT_EQ(0xfe, *lapic_reg(&again, APIC_LVTERR));
+	EXPECT_EQ(1U << 5, *lapic_reg(&again, APIC_IRR + 0x20));
+}
+
+TEST_HARNESS_MAIN
