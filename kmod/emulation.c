@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Runs the instruction emulator (emulate/) on a vCPU: gives it memory, devices, ports and
+ * vector registers, and carries an instruction over the exits to user space that its
+ * accesses need. Called by exit handlers and KVM_RUN, on the vCPU's thread.
+ */
+#include <linux/sched.h>
+#include <asm/debugreg.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "kernel_compat.h"
+#include "exits.h"
+#include "memory.h"
+#include "state.h"
+#include "trace.h"
+#include "vm.h"
+
+/* Between two looks at interrupts; a REP instruction is restarted after that. */
+#define REP_LIMIT	1024
+
+/* Length of the part of [addr, addr + len) that lies in one page. */
+static u32 in_page(u64 addr, u32 len)
+{
+	return min_t(u32, len, PAGE_SIZE - (addr & ~PAGE_MASK));
+}
+
+static int translate(struct lodge_vcpu *vcpu, u64 linear, u32 access, u64 *gpa)
+{
+	u32 error;
+	int r;
+
+	if (vcpu->st.cpl == 3)
+		access |= LODGE_WALK_USER;
+	r = lodge_walk(vcpu, linear, access, gpa, &error);
+	if (!r)
+		return EMUL_DONE;
+	if (r < 0)
+		return EMUL_UNHANDLED;
+	lodge_queue_page_fault(vcpu, linear, error);
+	return EMUL_FAULT;
+}
+
+static int op_fetch(void *opaque, u64 linear, u32 size, void *buf)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u64 gpa;
+	int r;
+
+	r = translate(vcpu, linear, LODGE_WALK_EXEC, &gpa);
+	if (r == EMUL_DONE && lodge_read_gpa(vcpu->vm, gpa, buf, size))
+		r = EMUL_UNHANDLED;
+	return r;
+}
+
+/* The record of the piece at the cursor, or NULL when this is its first time. */
+static struct lodge_fragment *replay(struct lodge_emulation *e)
+{
+	return e->cursor < e->nr ? &e->fragment[e->cursor++] : NULL;
+}
+
+/* The piece at the cursor has to go to user space. */
+static int leave_for_user(struct lodge_emulation *e, u64 gpa, u32 len, bool write)
+{
+	struct lodge_fragment *f = &e->fragment[e->cursor];
+
+	f->gpa = gpa;
+	f->len = len;
+	e->active = true;
+	e->write = write;
+	e->port = false;
+	e->done = 0;
+	return EMUL_EXIT;
+}
+
+static int read_piece(struct lodge_vcpu *vcpu, u64 gpa, u32 len, void *buf)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+	struct lodge_fragment *f = replay(e);
+
+	if (!f) {
+		if (e->nr == LODGE_MAX_FRAGMENTS)
+			return EMUL_UNHANDLED;
+		f = &e->fragment[e->nr];
+		if (lodge_read_gpa(vcpu->vm, gpa, f->data, len) &&
+		    lodge_mmio_read(vcpu, gpa, len, f->data))
+			return leave_for_user(e, gpa, len, false);
+		f->len = len;
+		e->cursor = ++e->nr;
+	}
+	if (f->len != len)
+		return EMUL_UNHANDLED;
+	memcpy(buf, f->data, len);
+	return EMUL_DONE;
+}
+
+static int write_piece(struct lodge_vcpu *vcpu, u64 gpa, u32 len, const void *buf)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+
+	if (replay(e))
+		return EMUL_DONE;
+	if (e->nr == LODGE_MAX_FRAGMENTS)
+		return EMUL_UNHANDLED;
+	if (lodge_write_gpa(vcpu->vm, gpa, buf, len) &&
+	    lodge_mmio_write(vcpu, gpa, len, buf)) {
+		memcpy(e->fragment[e->nr].data, buf, len);
+		return leave_for_user(e, gpa, len, true);
+	}
+	e->cursor = ++e->nr;
+	return EMUL_DONE;
+}
+
+static u32 walk_flags(const struct emul_access *access)
+{
+	return access->flags & EMUL_ACCESS_WRITE ? LODGE_WALK_WRITE : 0;
+}
+
+static int op_read(void *opaque, const struct emul_access *access, void *buf)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u32 done, len;
+	u64 gpa;
+	int r;
+
+	for (done = 0; done < access->size; done += len) {
+		len = in_page(access->linear + done, access->size - done);
+		r = translate(vcpu, access->linear + done, walk_flags(access), &gpa);
+		if (r == EMUL_DONE)
+			r = read_piece(vcpu, gpa, len, buf + done);
+		if (r != EMUL_DONE)
+			return r;
+	}
+	return EMUL_DONE;
+}
+
+/* Both pages of a write that crosses are translated before either is written. */
+static int op_write(void *opaque, const struct emul_access *access, const void *buf)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u32 first = in_page(access->linear, access->size);
+	u64 gpa[2];
+	int r;
+
+	r = translate(vcpu, access->linear, LODGE_WALK_WRITE, &gpa[0]);
+	if (r == EMUL_DONE && first < access->size)
+		r = translate(vcpu, access->linear + first, LODGE_WALK_WRITE, &gpa[1]);
+	if (r == EMUL_DONE)
+		r = write_piece(vcpu, gpa[0], first, buf);
+	if (r == EMUL_DONE && first < access->size)
+		r = write_piece(vcpu, gpa[1], access->size - first, buf + first);
+	return r;
+}
+
+/* A locked operation on a device, or across pages, is a plain write, as in KVM. */
+static int op_cmpxchg(void *opaque, const struct emul_access *access, const void *old,
+		      const void *new)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u8 expected[16];
+	u64 gpa;
+	int r;
+
+	if (access->size > sizeof(expected) ||
+	    in_page(access->linear, access->size) < access->size)
+		return op_write(opaque, access, new);
+
+	r = translate(vcpu, access->linear, LODGE_WALK_WRITE, &gpa);
+	if (r != EMUL_DONE)
+		return r;
+	memcpy(expected, old, access->size);
+	r = lodge_cmpxchg_gpa(vcpu->vm, gpa, expected, new, access->size);
+	if (r < 0)
+		return write_piece(vcpu, gpa, access->size, new);
+	return r ? EMUL_AGAIN : EMUL_DONE;
+}
+
+static int op_probe_write(void *opaque, u64 linear, u32 size)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u32 first = in_page(linear, size);
+	u64 gpa;
+	int r;
+
+	r = translate(vcpu, linear, LODGE_WALK_WRITE, &gpa);
+	if (r == EMUL_DONE && first < size)
+		r = translate(vcpu, linear + first, LODGE_WALK_WRITE, &gpa);
+	return r;
+}
+
+/* Hands a port access to user space, or finds it done. True: go on. */
+static bool pio_served(struct lodge_vcpu *vcpu, const struct emul_pio *pio, bool in)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+	struct kvm_run *run = vcpu->run;
+
+	if (replay(e))
+		return true;
+	e->active = true;
+	e->port = true;
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = pio->size;
+	run->io.port = pio->port;
+	run->io.count = pio->count;
+	run->io.data_offset = LODGE_PIO_PAGE * PAGE_SIZE;
+	return false;
+}
+
+/* ->io_buf is the page shared with user space, so there is nothing to copy for that. */
+static int op_pio_in(void *opaque, const struct emul_pio *pio, void *buf)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u32 i;
+
+	if (vcpu->emul.cursor == vcpu->emul.nr) {
+		for (i = 0; i < pio->count; i++)
+			if (lodge_port_read(vcpu, pio->port, pio->size, buf + i * pio->size))
+				break;
+		if (i == pio->count)
+			return EMUL_DONE;
+	}
+	if (!pio_served(vcpu, pio, true))
+		return EMUL_EXIT;
+	if (buf != vcpu->pio_data)
+		memcpy(buf, vcpu->pio_data, pio->size * pio->count);
+	return EMUL_DONE;
+}
+
+static int op_pio_out(void *opaque, const struct emul_pio *pio, const void *buf)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u32 i;
+
+	if (vcpu->emul.cursor == vcpu->emul.nr) {
+		for (i = 0; i < pio->count; i++)
+			if (lodge_port_write(vcpu, pio->port, pio->size, buf + i * pio->size))
+				break;
+		if (i == pio->count)
+			return EMUL_DONE;
+		if (buf != vcpu->pio_data)
+			memcpy(vcpu->pio_data, buf, pio->size * pio->count);
+	}
+	return pio_served(vcpu, pio, false) ? EMUL_DONE : EMUL_EXIT;
+}
+
+static void op_segment(void *opaque, unsigned int index, struct kvm_segment *segment)
+{
+	struct lodge_vcpu *vcpu = opaque;
+
+	*segment = vcpu->st.seg[index];
+}
+
+static void op_vec_read(void *opaque, unsigned int reg, void *buf)
+{
+	lodge_fpu_read_reg(opaque, reg, buf, 32);
+}
+
+static void op_vec_write(void *opaque, unsigned int reg, const void *buf, unsigned int size)
+{
+	lodge_fpu_write_reg(opaque, reg, buf, size, size == 32);
+}
+
+static void op_retire(void *opaque)
+{
+	struct lodge_vcpu *vcpu = opaque;
+
+	vcpu->emul.nr = 0;
+	vcpu->emul.cursor = 0;
+}
+
+static const struct emul_ops emul_ops = {
+	.fetch = op_fetch,
+	.read = op_read,
+	.write = op_write,
+	.cmpxchg = op_cmpxchg,
+	.probe_write = op_probe_write,
+	.pio_in = op_pio_in,
+	.pio_out = op_pio_out,
+	.segment = op_segment,
+	.vec_read = op_vec_read,
+	.vec_write = op_vec_write,
+	.retire = op_retire,
+};
+
+/* Real and virtual-8086 mode run 16-bit code whatever CS.D says. */
+static enum emul_mode code_size(const struct lodge_vcpu *vcpu)
+{
+	const struct kvm_segment *cs = &vcpu->st.seg[LODGE_CS];
+
+	if (!(vcpu->st.cr0 & X86_CR0_PE) || (vcpu->st.rflags & X86_EFLAGS_VM))
+		return EMUL_MODE_16;
+	if (lodge_is_64bit(vcpu))
+		return EMUL_MODE_64;
+	return cs->db ? EMUL_MODE_32 : EMUL_MODE_16;
+}
+
+void lodge_emul_ctxt(struct lodge_vcpu *vcpu, struct emul_ctxt *ctxt)
+{
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	*ctxt = (struct emul_ctxt) {
+		.ops = &emul_ops,
+		.opaque = vcpu,
+		.regs = &vcpu->st.regs,
+		.mode = code_size(vcpu),
+		.cpl = vcpu->st.cpl,
+		.cr0 = vcpu->st.cr0,
+		.cr4 = vcpu->st.cr4,
+		.xcr0 = vcpu->st.xcr0,
+		.efer = vcpu->st.efer,
+		.io_buf = vcpu->pio_data,
+		.io_buf_size = PAGE_SIZE,
+		.rep_limit = REP_LIMIT,
+	};
+}
+
+/* The emulator does not know this one: user space gets the bytes, user code a #UD. */
+static int emulation_failure(struct lodge_vcpu *vcpu, const struct emul_insn *insn)
+{
+	struct kvm_run *run = vcpu->run;
+
+	lodge_queue_exception(vcpu, X86_TRAP_UD);
+	if (vcpu->st.cpl)
+		return LODGE_REENTER;
+
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
+	run->emulation_failure.ndata = 3;	/* flags; size and bytes are two words */
+	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+	run->emulation_failure.insn_size = insn->length;
+	memcpy(run->emulation_failure.insn_bytes, insn->bytes, insn->length);
+	memset(run->emulation_failure.insn_bytes + insn->length, 0x90,
+	       sizeof(run->emulation_failure.insn_bytes) - insn->length);
+	return LODGE_TO_USER;
+}
+
+/* Eight bytes are what one KVM_EXIT_MMIO carries. */
+static int exit_mmio(struct lodge_vcpu *vcpu)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+	const struct lodge_fragment *f = &e->fragment[e->nr];
+	struct kvm_run *run = vcpu->run;
+	u32 len = min(f->len - e->done, 8u);
+
+	run->exit_reason = KVM_EXIT_MMIO;
+	run->mmio.phys_addr = f->gpa + e->done;
+	run->mmio.len = len;
+	run->mmio.is_write = e->write;
+	if (e->write)
+		memcpy(run->mmio.data, f->data + e->done, len);
+	return LODGE_TO_USER;
+}
+
+static void raise(struct lodge_vcpu *vcpu, const struct emul_exception *ex)
+{
+	if (ex->has_error_code)
+		lodge_queue_exception_error(vcpu, ex->vector, ex->error_code);
+	else
+		lodge_queue_exception(vcpu, ex->vector);
+}
+
+/* Executes e->insn, from the start or with what the record has. */
+static int execute(struct lodge_vcpu *vcpu)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+	struct emul_ctxt ctxt;
+	enum emul_result r;
+
+	lodge_emul_ctxt(vcpu, &ctxt);
+	e->rip = vcpu->st.rip;
+	e->cursor = 0;
+	r = emul_execute(&ctxt, &e->insn);
+	trace_lodge_emulate(vcpu->id, e->rip, e->insn.bytes, e->insn.length, r);
+	if (r == EMUL_EXIT)
+		return e->port ? LODGE_TO_USER : exit_mmio(vcpu);
+
+	e->nr = 0;
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	switch (r) {
+	case EMUL_DONE:
+		vcpu->ev.shadow = 0;
+		fallthrough;
+	case EMUL_AGAIN:
+		if (ctxt.single_step && (r == EMUL_DONE || ctxt.retired))
+			lodge_queue_debug(vcpu, DR_STEP);
+		return LODGE_REENTER;
+	case EMUL_EXCEPTION:
+		raise(vcpu, &ctxt.exception);
+		return LODGE_REENTER;
+	case EMUL_FAULT:
+		return LODGE_REENTER;
+	default:
+		return emulation_failure(vcpu, &e->insn);
+	}
+}
+
+int lodge_emulate(struct lodge_vcpu *vcpu)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+	struct emul_ctxt ctxt;
+
+	lodge_emul_ctxt(vcpu, &ctxt);
+	e->nr = 0;
+	if (!vcpu->exit.nr_bytes ||
+	    emul_decode(&e->insn, vcpu->exit.bytes, vcpu->exit.nr_bytes, ctxt.mode) <= 0) {
+		switch (emul_fetch(&ctxt, &e->insn)) {
+		case EMUL_DONE:
+			break;
+		case EMUL_EXCEPTION:
+			raise(vcpu, &ctxt.exception);
+			return LODGE_REENTER;
+		case EMUL_FAULT:
+			return LODGE_REENTER;
+		default:
+			e->insn.length = 0;
+			return emulation_failure(vcpu, &e->insn);
+		}
+	}
+	return execute(vcpu);
+}
+
+/* KVM_RUN after an exit that an instruction under emulation caused. */
+int lodge_complete_emulation(struct lodge_vcpu *vcpu)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+	struct lodge_fragment *f = &e->fragment[e->nr];
+	u32 len;
+
+	if (!e->active)
+		return LODGE_REENTER;
+	e->active = false;
+	/* User space moved the vCPU elsewhere: the instruction is forgotten. */
+	if (vcpu->st.rip != e->rip)
+		return LODGE_REENTER;
+
+	if (!e->port) {
+		len = min(f->len - e->done, 8u);
+		if (!e->write)
+			memcpy(f->data + e->done, vcpu->run->mmio.data, len);
+		e->done += len;
+		if (e->done < f->len) {
+			e->active = true;
+			return exit_mmio(vcpu);
+		}
+	}
+	e->nr++;
+	return execute(vcpu);
+}

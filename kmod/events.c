@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Exceptions, NMIs and interrupts on their way into a guest. Queued by the vCPU's thread
+ * from anywhere outside the window; chosen and handed to the backend by run.c inside
+ * it, with interrupts off. vcpu->mutex guards vcpu->ev but for the atomics.
+ */
+#include <linux/sched.h>
+#include <asm/debugreg.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "kernel_compat.h"
+#include "backend.h"
+#include "events.h"
+#include "state.h"
+#include "trace.h"
+#include "vm.h"
+
+#define DR7_GD	BIT_ULL(13)	/* general detect: any MOV DR raises #DB */
+
+enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT };
+
+static enum exception_class exception_class(u8 vector)
+{
+	switch (vector) {
+	case X86_TRAP_PF:
+		return PAGE_FAULT;
+	case X86_TRAP_DE:
+	case X86_TRAP_TS:
+	case X86_TRAP_NP:
+	case X86_TRAP_SS:
+	case X86_TRAP_GP:
+		return CONTRIBUTORY;
+	default:
+		return BENIGN;
+	}
+}
+
+/* RIP of the handler's frame is the instruction itself: RF keeps its breakpoint quiet. */
+static bool exception_is_fault(u8 vector)
+{
+	return vector < 32 && vector != X86_TRAP_NMI && vector != X86_TRAP_DB &&
+	       vector != X86_TRAP_BP && vector != X86_TRAP_OF && vector != X86_TRAP_DF &&
+	       vector != X86_TRAP_MC;
+}
+
+/*
+ * Intel SDM volume 3, "Interrupt 8: Double Fault Exception": a second exception while
+ * the first is delivered is a double fault for some pairs, and while that is
+ * delivered, shutdown. Every other pair is handled one after the other.
+ */
+static void queue_exception(struct lodge_vcpu *vcpu, u8 vector, bool has_error, u32 error,
+			    bool has_payload, u64 payload)
+{
+	struct lodge_exception *ex = &vcpu->ev.ex;
+
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	if (ex->pending || ex->injected) {
+		enum exception_class first = exception_class(ex->vector);
+		enum exception_class second = exception_class(vector);
+
+		if (ex->vector == X86_TRAP_DF) {
+			lodge_make_request(vcpu, LODGE_REQ_TRIPLE_FAULT);
+			return;
+		}
+		if ((first == CONTRIBUTORY && second == CONTRIBUTORY) ||
+		    (first == PAGE_FAULT && second != BENIGN)) {
+			vector = X86_TRAP_DF;
+			has_error = true;
+			error = 0;
+			has_payload = false;
+		}
+		/* Else the second replaces the first, which the instruction raises again. */
+	}
+	*ex = (struct lodge_exception) {
+		.pending = true,
+		.vector = vector,
+		.has_error = has_error,
+		.error = error,
+		.has_payload = has_payload,
+		.payload = payload,
+	};
+}
+
+void lodge_queue_exception(struct lodge_vcpu *vcpu, u8 vector)
+{
+	queue_exception(vcpu, vector, false, 0, false, 0);
+}
+
+void lodge_queue_exception_error(struct lodge_vcpu *vcpu, u8 vector, u32 error)
+{
+	queue_exception(vcpu, vector, true, error, false, 0);
+}
+
+void lodge_queue_page_fault(struct lodge_vcpu *vcpu, u64 cr2, u32 error)
+{
+	queue_exception(vcpu, X86_TRAP_PF, true, error, true, cr2);
+}
+
+void lodge_queue_debug(struct lodge_vcpu *vcpu, u64 dr6_bits)
+{
+	queue_exception(vcpu, X86_TRAP_DB, false, 0, true, dr6_bits);
+}
+
+/* Could an interrupt be taken at this instruction? */
+static bool irq_allowed(const struct lodge_vcpu *vcpu)
+{
+	return (vcpu->st.rflags & X86_EFLAGS_IF) && !vcpu->ev.shadow;
+}
+
+static bool nmi_allowed(const struct lodge_vcpu *vcpu)
+{
+	return !vcpu->ev.nmi_masked && !vcpu->ev.shadow;
+}
+
+/* The PIC's output, where the LAPIC lets it through. */
+static bool extint_pending(const struct lodge_vcpu *vcpu)
+{
+	const struct irqchip *ic = &vcpu->vm->ic;
+
+	return ic->kind == IRQCHIP_KERNEL && pic_has_output(&ic->pic) &&
+	       lapic_accepts_extint(vcpu->lapic);
+}
+
+/* Does any source have an interrupt that only RFLAGS.IF and the shadow may hold back? */
+bool lodge_has_irq(struct lodge_vcpu *vcpu)
+{
+	if (!vcpu->lapic)
+		return vcpu->ev.user_irq >= 0;
+	return extint_pending(vcpu) || lapic_highest_pending(vcpu->lapic) >= 0;
+}
+
+/* Takes the interrupt off its source: its vector, or -1 when it went away. */
+static int take_irq(struct lodge_vcpu *vcpu)
+{
+	int vector;
+
+	if (!vcpu->lapic) {
+		vector = vcpu->ev.user_irq;
+		vcpu->ev.user_irq = -1;
+		return vector;
+	}
+	if (extint_pending(vcpu)) {
+		vector = pic_ack(&vcpu->vm->ic.pic);
+		if (vector >= 0)
+			return vector;
+	}
+	vector = lapic_highest_pending(vcpu->lapic);
+	if (vector >= 0)
+		lapic_ack(vcpu->lapic, vector);
+	return vector;
+}
+
+bool lodge_has_wake_event(struct lodge_vcpu *vcpu)
+{
+	return (vcpu->ev.nmi_pending || atomic_read(&vcpu->ev.nmi_queued)) ?
+	       true : irq_allowed(vcpu) && lodge_has_irq(vcpu);
+}
+
+bool lodge_ready_for_user_irq(struct lodge_vcpu *vcpu)
+{
+	const struct lodge_events *ev = &vcpu->ev;
+
+	return irq_allowed(vcpu) && ev->user_irq < 0 && !ev->irq_injected &&
+	       !ev->ex.pending && !ev->ex.injected && !ev->nmi_injected;
+}
+
+static void inject(struct lodge_vcpu *vcpu, u8 vector, bool again)
+{
+	trace_lodge_inject(vcpu->id, vector, again);
+	lodge_backend->inject(vcpu);
+}
+
+static void inject_new_exception(struct lodge_vcpu *vcpu)
+{
+	struct lodge_exception *ex = &vcpu->ev.ex;
+
+	lodge_state_get(vcpu, LODGE_ST_CRS);
+	lodge_deliver_payload(vcpu);
+	if (exception_is_fault(ex->vector))
+		vcpu->st.rflags |= X86_EFLAGS_RF;
+	if (ex->vector == X86_TRAP_DB) {
+		lodge_state_get(vcpu, LODGE_ST_DRS);
+		if (vcpu->st.dr7 & DR7_GD) {
+			lodge_state_edit(vcpu, LODGE_ST_DRS);
+			vcpu->st.dr7 &= ~DR7_GD;
+		}
+	}
+	/* Real mode pushes no error codes. */
+	if (!(vcpu->st.cr0 & X86_CR0_PE))
+		ex->has_error = false;
+	ex->pending = false;
+	ex->injected = true;
+	inject(vcpu, ex->vector, false);
+}
+
+/* True when an event whose delivery an exit broke off was handed over again. */
+static bool inject_again(struct lodge_vcpu *vcpu)
+{
+	struct lodge_events *ev = &vcpu->ev;
+
+	if (ev->ex.injected)
+		inject(vcpu, ev->ex.vector, true);
+	else if (ev->ex.pending)
+		return false;
+	else if (ev->nmi_injected)
+		inject(vcpu, X86_TRAP_NMI, true);
+	else if (ev->irq_injected)
+		inject(vcpu, ev->irq_vector, true);
+	else
+		return false;
+	return true;
+}
+
+/* At most one NMI is in service and one waits: Intel SDM volume 3, "Handling NMIs". */
+static void collect_nmis(struct lodge_vcpu *vcpu)
+{
+	struct lodge_events *ev = &vcpu->ev;
+	int limit = ev->nmi_masked || ev->nmi_injected ? 1 : 2;
+
+	if (!atomic_read(&ev->nmi_queued))
+		return;
+	ev->nmi_pending = min(ev->nmi_pending + atomic_xchg(&ev->nmi_queued, 0), limit);
+}
+
+/* The TPR holds back an interrupt: watch CR8, which the guest writes without an exit. */
+static void update_tpr_window(struct lodge_vcpu *vcpu, bool has_irq)
+{
+	bool on = vcpu->lapic && vcpu->lapic->irr_pending && !has_irq;
+
+	if (on != vcpu->tpr_window) {
+		vcpu->tpr_window = on;
+		lodge_backend->tpr_window(vcpu, on);
+	}
+}
+
+void lodge_prepare_events(struct lodge_vcpu *vcpu)
+{
+	struct lodge_events *ev = &vcpu->ev;
+	bool busy = inject_again(vcpu);
+	bool has_irq;
+
+	collect_nmis(vcpu);
+
+	if (!busy && ev->ex.pending) {
+		inject_new_exception(vcpu);
+		busy = true;
+	}
+	if (!busy && ev->nmi_pending && nmi_allowed(vcpu)) {
+		ev->nmi_pending--;
+		ev->nmi_masked = true;
+		ev->nmi_injected = true;
+		inject(vcpu, X86_TRAP_NMI, false);
+		busy = true;
+	}
+
+	has_irq = lodge_has_irq(vcpu);
+	if (!busy && has_irq && irq_allowed(vcpu)) {
+		int vector = take_irq(vcpu);
+
+		if (vector >= 0) {
+			ev->irq_vector = vector;
+			ev->irq_soft = false;
+			ev->irq_injected = true;
+			inject(vcpu, vector, false);
+		}
+		has_irq = lodge_has_irq(vcpu);
+	}
+
+	/* What could not go in now asks for an exit as soon as it can. */
+	if (ev->nmi_pending)
+		lodge_backend->open_nmi_window(vcpu);
+	if (has_irq || (!vcpu->lapic && READ_ONCE(vcpu->run->request_interrupt_window)))
+		lodge_backend->open_irq_window(vcpu);
+	update_tpr_window(vcpu, has_irq);
+}

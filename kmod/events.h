@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What run.c asks of events.c; the functions that queue events are in vcpu.h. */
+#ifndef LODGE_EVENTS_H
+#define LODGE_EVENTS_H
+
+#include "vcpu.h"
+
+/* Something is to be injected or repeated, or a source must be looked at again. */
+static inline bool lodge_events_due(const struct lodge_vcpu *vcpu)
+{
+	const struct lodge_events *ev = &vcpu->ev;
+
+	return lodge_test_request((struct lodge_vcpu *)vcpu, LODGE_REQ_EVENT) ||
+	       ev->ex.pending || ev->ex.injected || ev->irq_injected || ev->nmi_injected;
+}
+
+/*
+ * Hands the backend the one event that the guest takes with the next entry, and opens
+ * windows for the others. Inside the window, interrupts off; consumes nothing that it
+ * does not inject.
+ */
+void lodge_prepare_events(struct lodge_vcpu *vcpu);
+
+/* An interrupt waits that RFLAGS.IF and the interrupt shadow alone may hold back. */
+bool lodge_has_irq(struct lodge_vcpu *vcpu);
+
+/* Would a halted vCPU wake up? Any thread context of the vCPU. */
+bool lodge_has_wake_event(struct lodge_vcpu *vcpu);
+
+/* May user space give an interrupt by KVM_INTERRUPT that goes in at once? */
+bool lodge_ready_for_user_irq(struct lodge_vcpu *vcpu);
+
+#endif

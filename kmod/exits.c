@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What an exit means, apart from the vendor that reports it: CPUID, MSRs, HLT, control
+ * registers, hypercalls, stage-2 faults, errors. Called by the backends on the vCPU's
+ * thread, after the window unless exits.h says "any tier".
+ */
+#define pr_fmt(fmt) "lodge: " fmt
+
+#include <linux/kvm_para.h>
+#include <linux/sched.h>
+#include <asm/debugreg.h>
+#include <asm/mce.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "kernel_compat.h"
+#include "exits.h"
+#include "memory.h"
+#include "state.h"
+#include "trace.h"
+#include "vm.h"
+
+#define GPR_RAX	0
+#define GPR_RCX	1
+#define GPR_RDX	2
+#define GPR_RBX	3
+
+void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip)
+{
+	vcpu->st.rip = next_rip;
+	vcpu->ev.shadow = 0;
+	if (unlikely(vcpu->st.rflags & X86_EFLAGS_TF))
+		lodge_queue_debug(vcpu, DR_STEP);
+}
+
+int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn)
+{
+	struct emul_ctxt ctxt;
+
+	lodge_emul_ctxt(vcpu, &ctxt);
+	switch (emul_fetch(&ctxt, insn)) {
+	case EMUL_DONE:
+		return LODGE_SLOW;
+	case EMUL_EXCEPTION:
+		if (ctxt.exception.has_error_code)
+			lodge_queue_exception_error(vcpu, ctxt.exception.vector,
+						    ctxt.exception.error_code);
+		else
+			lodge_queue_exception(vcpu, ctxt.exception.vector);
+		return LODGE_REENTER;
+	case EMUL_FAULT:
+		return LODGE_REENTER;
+	default:
+		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, 0, 0);
+	}
+}
+
+bool lodge_next_rip(struct lodge_vcpu *vcpu, u64 *next)
+{
+	struct emul_ctxt ctxt;
+	struct emul_insn insn;
+
+	if (vcpu->exit.next_rip) {
+		*next = vcpu->exit.next_rip;
+		return true;
+	}
+	lodge_emul_ctxt(vcpu, &ctxt);
+	if (emul_fetch(&ctxt, &insn) != EMUL_DONE)
+		return false;
+	*next = emul_next_rip(&ctxt, &insn);
+	return true;
+}
+
+void lodge_do_cpuid(struct lodge_vcpu *vcpu, u64 next_rip)
+{
+	u64 *gpr = vcpu->st.gpr;
+	struct lodge_cpuid_regs r;
+	u32 eax = gpr[GPR_RAX], ecx = gpr[GPR_RCX];
+
+	lodge_cpuid(vcpu, eax, ecx, &r);
+	trace_lodge_cpuid(vcpu->id, eax, ecx, r.eax, r.ebx, r.ecx, r.edx);
+	gpr[GPR_RAX] = r.eax;
+	gpr[GPR_RBX] = r.ebx;
+	gpr[GPR_RCX] = r.ecx;
+	gpr[GPR_RDX] = r.edx;
+	lodge_retire(vcpu, next_rip);
+}
+
+int lodge_exit_cpuid(struct lodge_vcpu *vcpu)
+{
+	u64 next;
+
+	if (lodge_next_rip(vcpu, &next))
+		lodge_do_cpuid(vcpu, next);
+	return LODGE_REENTER;
+}
+
+static void do_rdmsr(struct lodge_vcpu *vcpu, u64 next_rip)
+{
+	u64 *gpr = vcpu->st.gpr;
+	u32 index = gpr[GPR_RCX];
+	u64 data = 0;
+	int gp = lodge_msr_read(vcpu, index, &data, false);
+
+	trace_lodge_msr(vcpu->id, false, index, data, gp);
+	if (gp) {
+		lodge_queue_gp(vcpu);
+		return;
+	}
+	gpr[GPR_RAX] = (u32)data;
+	gpr[GPR_RDX] = data >> 32;
+	lodge_retire(vcpu, next_rip);
+}
+
+static void do_wrmsr(struct lodge_vcpu *vcpu, u64 next_rip)
+{
+	const u64 *gpr = vcpu->st.gpr;
+	u32 index = gpr[GPR_RCX];
+	u64 data = (u32)gpr[GPR_RAX] | gpr[GPR_RDX] << 32;
+	int gp = lodge_msr_write(vcpu, index, data, false);
+
+	trace_lodge_msr(vcpu->id, true, index, data, gp);
+	if (gp) {
+		lodge_queue_gp(vcpu);
+		return;
+	}
+	/* It may have unmasked, acknowledged or sent an interrupt. */
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	lodge_retire(vcpu, next_rip);
+}
+
+/* The MSRs that a running guest writes all the time, none of which sleeps. */
+static bool msr_is_fast(u32 index)
+{
+	return index == MSR_IA32_TSC_DEADLINE ||
+	       (index >= LAPIC_MSR_FIRST && index <= LAPIC_MSR_LAST);
+}
+
+bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip)
+{
+	if (!write) {
+		do_rdmsr(vcpu, next_rip);
+		return true;
+	}
+	if (!msr_is_fast(vcpu->st.gpr[GPR_RCX]))
+		return false;
+	do_wrmsr(vcpu, next_rip);
+	return true;
+}
+
+int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write)
+{
+	u64 next;
+
+	if (!lodge_next_rip(vcpu, &next))
+		return LODGE_REENTER;
+	if (write)
+		do_wrmsr(vcpu, next);
+	else
+		do_rdmsr(vcpu, next);
+	return LODGE_REENTER;
+}
+
+int lodge_exit_hlt(struct lodge_vcpu *vcpu)
+{
+	u64 next;
+
+	if (!lodge_next_rip(vcpu, &next))
+		return LODGE_REENTER;
+	lodge_retire(vcpu, next);
+	if (vcpu->lapic) {
+		vcpu->mp_state = KVM_MP_STATE_HALTED;
+		return LODGE_REENTER;
+	}
+	vcpu->run->exit_reason = KVM_EXIT_HLT;
+	return LODGE_TO_USER;
+}
+
+/*
+ * Caches are coherent with the guest's devices, and MONITOR is not announced: a guest
+ * that uses it all the same sees no wake-up missed, only no sleep.
+ */
+int lodge_exit_nop(struct lodge_vcpu *vcpu)
+{
+	u64 next;
+
+	if (lodge_next_rip(vcpu, &next))
+		lodge_retire(vcpu, next);
+	return LODGE_REENTER;
+}
+
+int lodge_exit_ud(struct lodge_vcpu *vcpu)
+{
+	lodge_queue_exception(vcpu, X86_TRAP_UD);
+	return LODGE_REENTER;
+}
+
+/* No performance counters are virtualized: every index is out of range. */
+int lodge_exit_rdpmc(struct lodge_vcpu *vcpu)
+{
+	lodge_queue_gp(vcpu);
+	return LODGE_REENTER;
+}
+
+int lodge_exit_xsetbv(struct lodge_vcpu *vcpu)
+{
+	const u64 *gpr = vcpu->st.gpr;
+	u64 next;
+
+	if (!lodge_next_rip(vcpu, &next))
+		return LODGE_REENTER;
+	lodge_state_get(vcpu, LODGE_ST_SEGS);
+	if (vcpu->st.cpl ||
+	    lodge_set_xcr(vcpu, gpr[GPR_RCX], (u32)gpr[GPR_RAX] | gpr[GPR_RDX] << 32))
+		lodge_queue_gp(vcpu);
+	else
+		lodge_retire(vcpu, next);
+	return LODGE_REENTER;
+}
+
+/*
+ * KVM's hypercalls: the number in RAX, the result there too. None of the optional ones
+ * is announced in CPUID yet, so each gets the answer for "unknown".
+ */
+int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
+{
+	u64 *gpr = vcpu->st.gpr;
+	long result;
+	u64 next;
+
+	if (!lodge_next_rip(vcpu, &next))
+		return LODGE_REENTER;
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	if (vcpu->st.cpl)
+		result = -KVM_EPERM;
+	else if (gpr[GPR_RAX] == KVM_HC_VAPIC_POLL_IRQ)
+		result = 0;
+	else
+		result = -KVM_ENOSYS;
+	gpr[GPR_RAX] = lodge_is_64bit(vcpu) ? (u64)result : (u32)result;
+	lodge_retire(vcpu, next);
+	return LODGE_REENTER;
+}
+
+/* 0, 1 for #GP, or 2 for #UD. */
+static int mov_cr(struct lodge_vcpu *vcpu, const struct emul_insn *insn, bool write)
+{
+	u64 *reg = &vcpu->st.gpr[emul_rm(insn)];
+	unsigned int n = emul_reg(insn);
+	bool long64 = lodge_is_64bit(vcpu);
+
+	/* AMD: LOCK MOV CR0 is MOV CR8 outside 64-bit mode. */
+	if (insn->lock && n == 0)
+		n = 8;
+	if (n != 0 && n != 2 && n != 3 && n != 4 && n != 8)
+		return 2;
+	if (!write) {
+		u64 value = lodge_get_cr(vcpu, n);
+
+		*reg = long64 ? value : (u32)value;
+		return 0;
+	}
+	return lodge_set_cr(vcpu, n, long64 ? *reg : (u32)*reg);
+}
+
+static int smsw_lmsw(struct lodge_vcpu *vcpu, const struct emul_insn *insn, bool *redo)
+{
+	struct emul_ctxt ctxt;
+	unsigned int size = emul_is_mem(insn) ? 2 : insn->op_bytes;
+	enum emul_result r;
+	u64 value;
+
+	lodge_emul_ctxt(vcpu, &ctxt);
+	if (((insn->modrm >> 3) & 7) == 4) {
+		r = emul_write_rm(&ctxt, insn, size, lodge_get_cr(vcpu, 0));
+		*redo = r != EMUL_DONE;
+		return 0;
+	}
+	r = emul_read_rm(&ctxt, insn, 2, &value);
+	*redo = r != EMUL_DONE;
+	return *redo ? 0 : lodge_lmsw(vcpu, value);
+}
+
+/* MOV CR, CLTS, LMSW and SMSW, told apart by decoding them. */
+int lodge_exit_cr_access(struct lodge_vcpu *vcpu)
+{
+	struct emul_ctxt ctxt;
+	struct emul_insn insn;
+	bool redo = false;
+	int r;
+
+	r = lodge_decode(vcpu, &insn);
+	if (r != LODGE_SLOW)
+		return r;
+	if (insn.map != EMUL_MAP_0F)
+		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, 0, 0);
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+
+	switch (insn.opcode) {
+	case 0x20:
+	case 0x22:
+		r = mov_cr(vcpu, &insn, insn.opcode == 0x22);
+		break;
+	case 0x06:
+		r = lodge_clts(vcpu);
+		break;
+	case 0x01:
+		r = smsw_lmsw(vcpu, &insn, &redo);
+		break;
+	default:
+		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, 0, 0);
+	}
+	if (redo)
+		return LODGE_REENTER;	/* a fault is queued, or memory came and went */
+	if (r == 1) {
+		lodge_queue_gp(vcpu);
+	} else if (r == 2) {
+		lodge_queue_exception(vcpu, X86_TRAP_UD);
+	} else {
+		lodge_emul_ctxt(vcpu, &ctxt);
+		lodge_retire(vcpu, emul_next_rip(&ctxt, &insn));
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	}
+	return LODGE_REENTER;
+}
+
+int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
+{
+	int r = lodge_stage2_fault(vcpu, gpa, access);
+
+	trace_lodge_fault(vcpu->id, gpa, access, r);
+	if (r == LODGE_FAULT_MAPPED)
+		return LODGE_REENTER;
+	if (r != LODGE_FAULT_MMIO)
+		return r;
+
+	/*
+	 * The access belonged to the delivery of an event (its stack or descriptor is no
+	 * memory), not to the instruction at RIP: there is nothing to emulate.
+	 */
+	if (vcpu->ev.ex.injected || vcpu->ev.irq_injected || vcpu->ev.nmi_injected)
+		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV,
+						 vcpu->exit.code, gpa);
+	return lodge_emulate(vcpu);
+}
+
+/* The host's machine check arrived in the guest: the host handles it as from user mode. */
+int lodge_exit_machine_check(struct lodge_vcpu *vcpu)
+{
+#if IS_ENABLED(CONFIG_X86_MCE)
+	struct pt_regs regs = {
+		.cs = 3,
+		.flags = X86_EFLAGS_IF,
+	};
+
+	do_machine_check(&regs);
+#endif
+	return LODGE_REENTER;
+}
+
+int lodge_exit_shutdown(struct lodge_vcpu *vcpu)
+{
+	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
+	return LODGE_TO_USER;
+}
+
+int lodge_exit_internal_error(struct lodge_vcpu *vcpu, u32 suberror, u64 d0, u64 d1)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	run->internal.suberror = suberror;
+	run->internal.ndata = 2;
+	run->internal.data[0] = d0;
+	run->internal.data[1] = d1;
+	return LODGE_TO_USER;
+}

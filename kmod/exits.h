@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What common code does for an exit, whichever backend reports it (exits.c, io.c,
+ * emulation.c). Called by the backends' exit handlers after the window unless a
+ * comment says "any tier". All return LODGE_REENTER, LODGE_TO_USER or an errno.
+ */
+#ifndef LODGE_EXITS_H
+#define LODGE_EXITS_H
+
+#include "backend.h"
+#include "vcpu.h"
+
+/*
+ * The address of the next instruction into *next: from the backend, or by decoding
+ * at RIP. False when the code cannot be read any more: enter the guest again, which
+ * then faults by itself.
+ */
+bool lodge_next_rip(struct lodge_vcpu *vcpu, u64 *next);
+
+/* The instruction at RIP has retired: RIP, interrupt shadow, single-step trap. Any tier. */
+void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip);
+
+/*
+ * Fetches and decodes the instruction at RIP: LODGE_SLOW to go on, else what to return.
+ */
+int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn);
+
+/* exits.c: any tier, with the next RIP known */
+void lodge_do_cpuid(struct lodge_vcpu *vcpu, u64 next_rip);
+bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip);
+
+int lodge_exit_cpuid(struct lodge_vcpu *vcpu);
+int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write);
+int lodge_exit_hlt(struct lodge_vcpu *vcpu);
+int lodge_exit_nop(struct lodge_vcpu *vcpu);	/* INVD, WBINVD, MONITOR, ... */
+int lodge_exit_ud(struct lodge_vcpu *vcpu);	/* what this CPU does not have */
+int lodge_exit_rdpmc(struct lodge_vcpu *vcpu);
+int lodge_exit_xsetbv(struct lodge_vcpu *vcpu);
+int lodge_exit_hypercall(struct lodge_vcpu *vcpu);
+int lodge_exit_cr_access(struct lodge_vcpu *vcpu);	/* decodes MOV CR, LMSW, SMSW, CLTS */
+int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
+int lodge_exit_machine_check(struct lodge_vcpu *vcpu);
+int lodge_exit_shutdown(struct lodge_vcpu *vcpu);
+/* KVM_EXIT_INTERNAL_ERROR with @suberror and up to 2 words of data. */
+int lodge_exit_internal_error(struct lodge_vcpu *vcpu, u32 suberror, u64 d0, u64 d1);
+
+/* io.c */
+int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,
+		   u64 next_rip);
+bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip);
+int lodge_complete_pio(struct lodge_vcpu *vcpu);
+/* In-kernel devices: 0 when one answered, -ENODEV when none is there. */
+int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *data);
+int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, const void *data);
+int lodge_mmio_read(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, void *data);
+int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const void *data);
+
+/* emulation.c: executes the instruction at RIP in software */
+int lodge_emulate(struct lodge_vcpu *vcpu);
+int lodge_complete_emulation(struct lodge_vcpu *vcpu);
+void lodge_emul_ctxt(struct lodge_vcpu *vcpu, struct emul_ctxt *ctxt);
+
+#endif

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Port and memory-mapped I/O of a guest: devices in the kernel first, then ioeventfds,
+ * then user space. Called on the vCPU's thread; the devices lock themselves.
+ */
+#include "kernel_compat.h"
+#include "exits.h"
+#include "state.h"
+#include "vm.h"
+
+static bool has_lapic_page(const struct lodge_vcpu *vcpu, u64 gpa)
+{
+	return vcpu->lapic && lapic_mode(vcpu->lapic) == LAPIC_XAPIC &&
+	       (gpa & ~0xfffull) == lapic_mmio_base(vcpu->lapic);
+}
+
+static u64 value_of(const void *data, unsigned int len)
+{
+	u64 value = 0;
+
+	memcpy(&value, data, min(len, 8u));
+	return value;
+}
+
+int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *data)
+{
+	struct irqchip *ic = &vcpu->vm->ic;
+
+	if (ic->kind != IRQCHIP_KERNEL)
+		return -ENODEV;
+	return irqchip_io_read(ic, port, size, data) ? -ENODEV : 0;
+}
+
+int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, const void *data)
+{
+	struct lodge_vm *vm = vcpu->vm;
+
+	if (vm->ic.kind == IRQCHIP_KERNEL && !irqchip_io_write(&vm->ic, port, size, data)) {
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+		return 0;
+	}
+	if (lodge_ioeventfd_write(&vm->eventfds, LODGE_BUS_PIO, port, size,
+				  value_of(data, size)))
+		return 0;
+	return -ENODEV;
+}
+
+int lodge_mmio_read(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, void *data)
+{
+	struct irqchip *ic = &vcpu->vm->ic;
+
+	if (has_lapic_page(vcpu, gpa))
+		return lapic_mmio_read(vcpu->lapic, gpa & 0xfff, len, data) ? -ENODEV : 0;
+	if (ic->kind != IRQCHIP_KERNEL)
+		return -ENODEV;
+	return irqchip_mmio_read(ic, gpa, len, data) ? -ENODEV : 0;
+}
+
+int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const void *data)
+{
+	struct lodge_vm *vm = vcpu->vm;
+
+	if (has_lapic_page(vcpu, gpa)) {
+		if (lapic_mmio_write(vcpu->lapic, gpa & 0xfff, len, data))
+			return -ENODEV;
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+		return 0;
+	}
+	if (vm->ic.kind == IRQCHIP_KERNEL && !irqchip_mmio_write(&vm->ic, gpa, len, data)) {
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+		return 0;
+	}
+	if (lodge_ioeventfd_write(&vm->eventfds, LODGE_BUS_MMIO, gpa, len,
+				  value_of(data, len)))
+		return 0;
+	return -ENODEV;
+}
+
+/* AL, AX or EAX: a 32-bit result clears the upper half of RAX, the others keep it. */
+static void set_rax(struct lodge_vcpu *vcpu, unsigned int size, u32 value)
+{
+	u64 *rax = &vcpu->st.gpr[0];
+
+	switch (size) {
+	case 1:
+		*rax = (*rax & ~0xffull) | (u8)value;
+		break;
+	case 2:
+		*rax = (*rax & ~0xffffull) | (u16)value;
+		break;
+	default:
+		*rax = value;
+	}
+}
+
+bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip)
+{
+	if (!lodge_ioeventfd_write(&vcpu->vm->eventfds, LODGE_BUS_PIO, port, size,
+				   value_of(vcpu->st.gpr, size)))
+		return false;
+	lodge_retire(vcpu, next_rip);
+	return true;
+}
+
+/*
+ * IN or OUT of 1, 2 or 4 bytes that has passed the guest's own permission checks. For
+ * user space RIP stays at the instruction until KVM_RUN is called again, as KVM does.
+ */
+int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in, u64 next_rip)
+{
+	struct kvm_run *run = vcpu->run;
+	u32 value = value_of(vcpu->st.gpr, size);
+	int r;
+
+	r = in ? lodge_port_read(vcpu, port, size, &value) :
+		 lodge_port_write(vcpu, port, size, &value);
+	if (!r) {
+		if (in)
+			set_rax(vcpu, size, value);
+		lodge_retire(vcpu, next_rip);
+		return LODGE_REENTER;
+	}
+
+	if (!in)
+		memcpy(vcpu->pio_data, &value, sizeof(value));
+	vcpu->pio = (struct lodge_pio) {
+		.pending = true,
+		.in = in,
+		.size = size,
+		.rip = vcpu->st.rip,
+		.next_rip = next_rip,
+	};
+	run->exit_reason = KVM_EXIT_IO;
+	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
+	run->io.size = size;
+	run->io.port = port;
+	run->io.count = 1;
+	run->io.data_offset = LODGE_PIO_PAGE * PAGE_SIZE;
+	return LODGE_TO_USER;
+}
+
+/* KVM_RUN after KVM_EXIT_IO: always LODGE_REENTER. */
+int lodge_complete_pio(struct lodge_vcpu *vcpu)
+{
+	struct lodge_pio *pio = &vcpu->pio;
+	u32 value;
+
+	if (!pio->pending)
+		return LODGE_REENTER;
+	pio->pending = false;
+	/* User space moved the vCPU elsewhere (a reset, a restored snapshot). */
+	if (vcpu->st.rip != pio->rip)
+		return LODGE_REENTER;
+	if (pio->in) {
+		memcpy(&value, vcpu->pio_data, sizeof(value));
+		set_rax(vcpu, pio->size, value);
+	}
+	lodge_retire(vcpu, pio->next_rip);
+	return LODGE_REENTER;
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What differs between the kernels lodge builds for, and nothing else. Every choice
+ * hangs on a compile probe (scripts/probes), not on a version: stable kernels
+ * backport. Included by any file of the module.
+ */
+#ifndef LODGE_KERNEL_COMPAT_H
+#define LODGE_KERNEL_COMPAT_H
+
+#include <linux/kvm.h>
+
+#include "lodge_probes.h"
+
+#define pr_fmt_lodge "lodge: "
+
+/* uapi that came after 6.1: the numbers are ABI, so they hold on every kernel. */
+#ifndef KVM_SET_USER_MEMORY_REGION2
+struct kvm_userspace_memory_region2 {
+	__u32 slot;
+	__u32 flags;
+	__u64 guest_phys_addr;
+	__u64 memory_size;
+	__u64 userspace_addr;
+	__u64 guest_memfd_offset;
+	__u32 guest_memfd;
+	__u32 pad1;
+	__u64 pad2[14];
+};
+
+#define KVM_SET_USER_MEMORY_REGION2 \
+	_IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
+#define KVM_CAP_USER_MEMORY2 231
+#endif
+
+#endif

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The run loop: from KVM_RUN to the guest and back. Called by vcpu.c with vcpu->mutex
+ * held, on the vCPU's thread. A *window* is the stretch with interrupts off around one
+ * or more entries; exits are handled in three tiers: inside it (backend->exit_fast),
+ * after it (backend->exit), or by user space.
+ */
+#include <linux/sched/signal.h>
+#include <asm/fpu/api.h>
+#include <asm/processor-flags.h>
+
+#include "kernel_compat.h"
+#include "backend.h"
+#include "events.h"
+#include "exits.h"
+#include "guest_time.h"
+#include "run.h"
+#include "state.h"
+#include "trace.h"
+#include "vm.h"
+
+/* What ends a window, or keeps one from opening. */
+static bool must_leave(struct lodge_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->mode) != LODGE_IN_GUEST ||
+	       need_resched() || signal_pending(current) ||
+	       test_thread_flag(TIF_NOTIFY_RESUME);
+}
+
+/*
+ * Enters the guest until something needs the kernel. Interrupts are off throughout: a
+ * kick is an interrupt, and ends the guest before anything else happens.
+ */
+static enum lodge_next enter_repeatedly(struct lodge_vcpu *vcpu)
+{
+	enum lodge_next next = LODGE_REENTER;
+
+	do {
+		if (lodge_events_due(vcpu)) {
+			lodge_take_request(vcpu, LODGE_REQ_EVENT);
+			lodge_prepare_events(vcpu);
+		}
+		if (must_leave(vcpu))
+			break;
+		if (vcpu->lapic)
+			vcpu->cr8 = lapic_get_cr8(vcpu->lapic);
+
+		trace_lodge_entry(vcpu->id, vcpu->st.rip);
+		lodge_backend->enter(vcpu);
+		trace_lodge_exit(vcpu->id, vcpu->exit.code, vcpu->st.rip, vcpu->exit.info1,
+				 vcpu->exit.info2);
+
+		if (vcpu->lapic && vcpu->cr8 != lapic_get_cr8(vcpu->lapic))
+			lapic_set_cr8(vcpu->lapic, vcpu->cr8);
+		next = lodge_backend->exit_fast(vcpu);
+	} while (next == LODGE_REENTER);
+	return next;
+}
+
+static int run_window(struct lodge_vcpu *vcpu)
+{
+	enum lodge_next next = LODGE_REENTER;
+	bool on;
+
+	kernel_fpu_begin_mask(0);
+	local_irq_disable();
+
+	on = this_cpu_read(lodge_cpu_is_on);
+	if (likely(on)) {
+		lodge_clock_enter(vcpu, smp_processor_id());
+		vcpu->cpu = smp_processor_id();
+		/* Pairs with the zap and the kick: they change, then look at mode. */
+		smp_store_mb(vcpu->mode, LODGE_IN_GUEST);
+
+		lodge_guest_time_enter();
+		lodge_backend->window_open(vcpu);
+		lodge_fpu_load(vcpu);
+
+		next = enter_repeatedly(vcpu);
+
+		lodge_fpu_save(vcpu);
+		lodge_backend->window_close(vcpu);
+		WRITE_ONCE(vcpu->mode, LODGE_OUTSIDE);
+
+		/* The tick that ended the guest must find it accounted as guest time. */
+		local_irq_enable();
+		local_irq_disable();
+		lodge_guest_time_exit();
+	}
+	local_irq_enable();
+	kernel_fpu_end();
+
+	if (unlikely(!on)) {
+		/* This CPU is going or coming: the scheduler moves us in a moment. */
+		schedule_timeout_interruptible(1);
+		return LODGE_REENTER;
+	}
+	return next == LODGE_SLOW ? lodge_backend->exit(vcpu) : LODGE_REENTER;
+}
+
+/* INIT, then SIPI, in the order they came: Intel SDM volume 3, "MP Initialization". */
+static void accept_init_sipi(struct lodge_vcpu *vcpu)
+{
+	u8 vector;
+
+	if (test_and_clear_bit(LAPIC_EVENT_INIT, &vcpu->pending_init_sipi)) {
+		lodge_vcpu_reset(vcpu, true);
+		vcpu->mp_state = vcpu->lapic->base & LAPIC_BASE_BSP ?
+				 KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_INIT_RECEIVED;
+	}
+	if (test_and_clear_bit(LAPIC_EVENT_SIPI, &vcpu->pending_init_sipi) &&
+	    vcpu->mp_state == KVM_MP_STATE_INIT_RECEIVED) {
+		smp_rmb();	/* pairs with the sender's write of sipi_vector */
+		vector = READ_ONCE(vcpu->sipi_vector);
+		lodge_state_edit(vcpu, LODGE_ST_SEGS);
+		vcpu->st.seg[LODGE_CS].selector = vector << 8;
+		vcpu->st.seg[LODGE_CS].base = vector << 12;
+		vcpu->st.rip = 0;
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+	}
+}
+
+/* Serves what was asked of this vCPU by others. LODGE_REENTER, or as for an exit. */
+static int serve_requests(struct lodge_vcpu *vcpu)
+{
+	lodge_take_request(vcpu, LODGE_REQ_KICK);
+	if (vcpu->lapic && READ_ONCE(vcpu->pending_init_sipi))
+		accept_init_sipi(vcpu);
+	if (lodge_take_request(vcpu, LODGE_REQ_CLOCK))
+		lodge_kvmclock_update(vcpu);
+	if (lodge_take_request(vcpu, LODGE_REQ_TRIPLE_FAULT)) {
+		lodge_vcpu_reset(vcpu, true);
+		return lodge_exit_shutdown(vcpu);
+	}
+	return LODGE_REENTER;
+}
+
+static bool is_runnable(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->mp_state == KVM_MP_STATE_RUNNABLE;
+}
+
+/* Should a vCPU that waits look around? Also evaluated while it goes to sleep. */
+static bool wakes_up(struct lodge_vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->requests) & ~BIT(LODGE_REQ_EVENT))
+		return true;
+	if (READ_ONCE(vcpu->pending_init_sipi))
+		return true;
+	return vcpu->mp_state == KVM_MP_STATE_HALTED && lodge_has_wake_event(vcpu);
+}
+
+/* Sleeps while the vCPU is halted or waits for INIT and SIPI. */
+static int block(struct lodge_vcpu *vcpu)
+{
+	int r;
+
+	if (wait_event_interruptible(vcpu->wq, wakes_up(vcpu)))
+		return LODGE_REENTER;	/* a signal: the caller looks */
+	r = serve_requests(vcpu);
+	if (r != LODGE_REENTER)
+		return r;
+	if (vcpu->mp_state == KVM_MP_STATE_HALTED && lodge_has_wake_event(vcpu)) {
+		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	}
+	return LODGE_REENTER;
+}
+
+static int run_loop(struct lodge_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	int r;
+
+	for (;;) {
+		if (unlikely(READ_ONCE(vcpu->vm->dead)))
+			return -EIO;
+
+		r = LODGE_REENTER;
+		if (READ_ONCE(vcpu->requests) & ~BIT(LODGE_REQ_EVENT))
+			r = serve_requests(vcpu);
+		if (r == LODGE_REENTER)
+			r = is_runnable(vcpu) ? run_window(vcpu) : block(vcpu);
+		if (r <= 0)
+			return r;
+
+		if (!vcpu->lapic && READ_ONCE(run->request_interrupt_window) &&
+		    lodge_ready_for_user_irq(vcpu)) {
+			run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
+			return 0;
+		}
+		if (signal_pending(current)) {
+			run->exit_reason = KVM_EXIT_INTR;
+			return -EINTR;
+		}
+		if (test_thread_flag(TIF_NOTIFY_RESUME))
+			return -ERESTARTNOHAND;
+		cond_resched();
+	}
+}
+
+/* What kvm_run tells user space about the vCPU at every return. */
+static void fill_run(struct lodge_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+
+	run->if_flag = !!(vcpu->st.rflags & X86_EFLAGS_IF);
+	run->cr8 = lodge_get_cr8(vcpu);
+	run->apic_base = lodge_get_apic_base(vcpu);
+	run->ready_for_interrupt_injection = vcpu->lapic || lodge_ready_for_user_irq(vcpu);
+	run->flags = 0;
+}
+
+static int wait_for_sipi(struct lodge_vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->run->immediate_exit))
+		return -EINTR;
+	if (wait_event_interruptible(vcpu->wq, wakes_up(vcpu))) {
+		vcpu->run->exit_reason = KVM_EXIT_INTR;
+		return -EINTR;
+	}
+	serve_requests(vcpu);
+	return -EAGAIN;
+}
+
+static int run_vcpu(struct lodge_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	int r;
+
+	if (vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
+		return wait_for_sipi(vcpu);
+	/* KVM_CAP_SYNC_REGS is not offered. */
+	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
+		return -EINVAL;
+	if (!vcpu->lapic && lodge_set_cr8(vcpu, READ_ONCE(run->cr8)))
+		return -EINVAL;
+
+	r = lodge_complete_pio(vcpu);
+	if (r == LODGE_REENTER)
+		r = lodge_complete_emulation(vcpu);
+	if (r != LODGE_REENTER)
+		return r;
+	if (READ_ONCE(run->immediate_exit))
+		return -EINTR;
+
+	/* Registers and controllers may have changed between the calls. */
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	return run_loop(vcpu);
+}
+
+/**
+ * lodge_vcpu_run() - serve KVM_RUN
+ * @vcpu: the vCPU, its mutex held
+ *
+ * Return: 0 with kvm_run->exit_reason filled; -EINTR for a signal or immediate_exit;
+ * -EAGAIN after a wait for SIPI; -EINVAL; -EFAULT, -EHWPOISON for guest memory that the
+ * host cannot provide; -EIO for a dead VM.
+ */
+int lodge_vcpu_run(struct lodge_vcpu *vcpu)
+{
+	sigset_t saved;
+	int r;
+
+	if (vcpu->sigmask_set)
+		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &saved);
+	vcpu->has_run = true;
+	r = run_vcpu(vcpu);
+	fill_run(vcpu);
+	if (vcpu->sigmask_set)
+		sigprocmask(SIG_SETMASK, &saved, NULL);
+
+	/*
+	 * The kernel has work to do on the way to user space (task work, rseq, memory
+	 * throttling), which no module may do itself. Going there and coming back is
+	 * invisible: with TIF_SIGPENDING set and no signal there, the system call is
+	 * started again; a signal that has a handler turns this errno into EINTR.
+	 */
+	if (r == -ERESTARTNOHAND)
+		set_thread_flag(TIF_SIGPENDING);
+	return r;
+}

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the run loop offers to the rest: see run.c and the hardware life in main.c. */
+#ifndef LODGE_RUN_H
+#define LODGE_RUN_H
+
+#include <linux/percpu.h>
+
+/* main.c: this CPU's virtualization is on; changes with interrupts off on the CPU. */
+DECLARE_PER_CPU(bool, lodge_cpu_is_on);
+
+#endif

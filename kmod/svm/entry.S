@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One world switch on SVM. Owns nothing; called by svm/run.c with interrupts off.
+ *
+ * AMD APM volume 2, "VMRUN and #VMEXIT": VMRUN saves and #VMEXIT restores RAX, RSP,
+ * RIP, RFLAGS, the control registers, GDTR, IDTR and four segments of the host. FS,
+ * GS, TR, LDTR and the SYSCALL MSRs are moved by VMLOAD and VMSAVE, the other
+ * general registers by hand.
+ */
+#include <linux/linkage.h>
+#include <asm/alternative.h>
+#include <asm/asm.h>
+#include <asm/cpufeatures.h>
+#include <asm/msr-index.h>
+#include <asm/nospec-branch.h>
+#include <asm/segment.h>
+
+#define SW_GPR			0
+#define SW_GUEST_PA		8
+#define SW_HOST_PA		16
+#define SW_HOST_SPEC_CTRL	24
+#define SW_GUEST_SPEC_CTRL	28
+#define SW_SWAP_SPEC_CTRL	32
+#define SW_SAVE_SPEC_CTRL	36
+
+#define GPR_RCX	8
+#define GPR_RDX	16
+#define GPR_RBX	24
+#define GPR_RBP	40
+#define GPR_RSI	48
+#define GPR_RDI	56
+#define GPR_R8	64
+#define GPR_R9	72
+#define GPR_R10	80
+#define GPR_R11	88
+#define GPR_R12	96
+#define GPR_R13	104
+#define GPR_R14	112
+#define GPR_R15	120
+
+#ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
+	/* VERW wants a selector in memory; the kernel's own one is not exported. */
+	.section .rodata
+	.balign 2
+SYM_DATA_LOCAL(lodge_verw_sel, .word __KERNEL_DS)
+#endif
+
+	.section .noinstr.text, "ax"
+
+/*
+ * void lodge_svm_switch(struct svm_switch *sw)
+ *
+ * GIF is off from CLGI to STGI: no interrupt, NMI or machine check can arrive while
+ * TR, GS and SPEC_CTRL are the guest's. IF is set in between because, with
+ * V_INTR_MASKING, the host's IF decides whether a physical interrupt ends VMRUN.
+ */
+SYM_FUNC_START(lodge_svm_switch)
+	push	%rbp
+#ifdef CONFIG_FRAME_POINTER
+	mov	%rsp, %rbp
+#endif
+	push	%r15
+	push	%r14
+	push	%r13
+	push	%r12
+	push	%rbx
+	push	%rdi
+
+	clgi
+	sti
+
+	/* Guest's SPEC_CTRL last among the things that slow or steer speculation. */
+	mov	%rdi, %rbx
+	cmpl	$0, SW_SWAP_SPEC_CTRL(%rbx)
+	je	1f
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	mov	SW_GUEST_SPEC_CTRL(%rbx), %eax
+	xor	%edx, %edx
+	wrmsr
+1:
+	mov	SW_GUEST_PA(%rbx), %rax
+	vmload	%rax
+
+	mov	SW_GPR(%rbx), %rdi
+	mov	GPR_RCX(%rdi), %rcx
+	mov	GPR_RDX(%rdi), %rdx
+	mov	GPR_RBX(%rdi), %rbx
+	mov	GPR_RBP(%rdi), %rbp
+	mov	GPR_RSI(%rdi), %rsi
+	mov	GPR_R8(%rdi), %r8
+	mov	GPR_R9(%rdi), %r9
+	mov	GPR_R10(%rdi), %r10
+	mov	GPR_R11(%rdi), %r11
+	mov	GPR_R12(%rdi), %r12
+	mov	GPR_R13(%rdi), %r13
+	mov	GPR_R14(%rdi), %r14
+	mov	GPR_R15(%rdi), %r15
+	mov	GPR_RDI(%rdi), %rdi
+
+#ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
+	ALTERNATIVE "", "verw lodge_verw_sel(%rip)", X86_FEATURE_CLEAR_CPU_BUF_VM
+#endif
+	vmrun	%rax
+	vmsave	%rax
+
+	/* RAX is the host's again; RSP too: the saved @sw is on top of the stack. */
+	push	%rdi
+	mov	8(%rsp), %rax
+	mov	SW_GPR(%rax), %rdi
+	mov	%rcx, GPR_RCX(%rdi)
+	mov	%rdx, GPR_RDX(%rdi)
+	mov	%rbx, GPR_RBX(%rdi)
+	mov	%rbp, GPR_RBP(%rdi)
+	mov	%rsi, GPR_RSI(%rdi)
+	mov	%r8, GPR_R8(%rdi)
+	mov	%r9, GPR_R9(%rdi)
+	mov	%r10, GPR_R10(%rdi)
+	mov	%r11, GPR_R11(%rdi)
+	mov	%r12, GPR_R12(%rdi)
+	mov	%r13, GPR_R13(%rdi)
+	mov	%r14, GPR_R14(%rdi)
+	mov	%r15, GPR_R15(%rdi)
+	pop	GPR_RDI(%rdi)
+
+	mov	(%rsp), %rbx
+	mov	SW_HOST_PA(%rbx), %rax
+	vmload	%rax
+
+	/* The guest's return addresses must not steer the host's returns. */
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
+
+	cmpl	$0, SW_SAVE_SPEC_CTRL(%rbx)
+	je	2f
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	rdmsr
+	mov	%eax, SW_GUEST_SPEC_CTRL(%rbx)
+2:
+	cmpl	$0, SW_SWAP_SPEC_CTRL(%rbx)
+	je	3f
+	mov	$MSR_IA32_SPEC_CTRL, %ecx
+	mov	SW_HOST_SPEC_CTRL(%rbx), %eax
+	xor	%edx, %edx
+	wrmsr
+3:
+	/* No RET before this one: Retbleed and SRSO train it in the guest. */
+#ifdef UNTRAIN_RET_VM
+	UNTRAIN_RET_VM
+#else
+	UNTRAIN_RET
+#endif
+
+	/* Guest values left in registers could feed the host's speculation. */
+	xor	%ecx, %ecx
+	xor	%edx, %edx
+	xor	%esi, %esi
+	xor	%edi, %edi
+	xor	%ebp, %ebp
+	xor	%r8d, %r8d
+	xor	%r9d, %r9d
+	xor	%r10d, %r10d
+	xor	%r11d, %r11d
+	xor	%r12d, %r12d
+	xor	%r13d, %r13d
+	xor	%r14d, %r14d
+	xor	%r15d, %r15d
+
+	cli
+	stgi
+
+	pop	%rdi
+	pop	%rbx
+	pop	%r12
+	pop	%r13
+	pop	%r14
+	pop	%r15
+	pop	%rbp
+	RET
+SYM_FUNC_END(lodge_svm_switch)

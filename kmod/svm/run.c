@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * SVM: the window and the world switch. Called by kmod/run.c with interrupts off on
+ * the CPU that runs the guest, by the vCPU's thread.
+ */
+#include <linux/hw_breakpoint.h>
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/nospec-branch.h>
+#include <asm/spec-ctrl.h>
+#include <uapi/asm/svm.h>
+
+#include "../kernel_compat.h"
+#include "../guest_time.h"
+#include "svm.h"
+
+/* svm/entry.S knows these offsets by number. */
+static_assert(offsetof(struct svm_switch, guest_pa) == 8);
+static_assert(offsetof(struct svm_switch, host_pa) == 16);
+static_assert(offsetof(struct svm_switch, host_spec_ctrl) == 24);
+static_assert(offsetof(struct svm_switch, guest_spec_ctrl) == 28);
+static_assert(offsetof(struct svm_switch, swap_spec_ctrl) == 32);
+static_assert(offsetof(struct svm_switch, save_spec_ctrl) == 36);
+
+/* A fresh ASID holds no translations: AMD APM volume 2, "TLB Control". */
+static void svm_new_asid(struct lodge_vcpu *vcpu, struct svm_cpu *sc)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control *c = &svm->vmcb->control;
+
+	if (sc->next_asid >= lodge_svm_features.nr_asids) {
+		sc->asid_generation++;
+		sc->next_asid = 1;	/* 0 is the host's */
+		c->tlb_control = SVM_TLB_FLUSH_ALL;
+	}
+	svm->asid_generation = sc->asid_generation;
+	c->asid = sc->next_asid++;
+	svm_touch(svm, SVM_CLEAN_ASID);
+}
+
+/*
+ * Makes stale translations of this vCPU unusable, the guest's own and those of stage
+ * 2. The caller has decided that it is needed.
+ */
+static void svm_flush(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (lodge_svm_features.flush_by_asid)
+		svm->vmcb->control.tlb_control = SVM_TLB_FLUSH_ASID;
+	else
+		svm->asid_generation = 0;	/* take a new ASID */
+}
+
+/* Debug registers DR0 to DR3 are not part of the VMCB. */
+static void svm_load_drs(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	set_debugreg(vcpu->st.dr[0], 0);
+	set_debugreg(vcpu->st.dr[1], 1);
+	set_debugreg(vcpu->st.dr[2], 2);
+	set_debugreg(vcpu->st.dr[3], 3);
+	svm->drs_loaded = true;
+	svm_intercept_drs(svm, false);
+}
+
+static void svm_unload_drs(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	get_debugreg(vcpu->st.dr[0], 0);
+	get_debugreg(vcpu->st.dr[1], 1);
+	get_debugreg(vcpu->st.dr[2], 2);
+	get_debugreg(vcpu->st.dr[3], 3);
+	svm->drs_loaded = false;
+}
+
+/*
+ * #VMEXIT leaves DR7 disabled and DR6 as the guest had it. The host's own breakpoints
+ * must be there again before anything of the host runs that they may watch.
+ */
+static void svm_save_host_drs(struct svm_vcpu *svm)
+{
+	svm->host_drs_saved = hw_breakpoint_active();
+	if (!svm->host_drs_saved)
+		return;
+	get_debugreg(svm->host_dr[0], 0);
+	get_debugreg(svm->host_dr[1], 1);
+	get_debugreg(svm->host_dr[2], 2);
+	get_debugreg(svm->host_dr[3], 3);
+	get_debugreg(svm->host_dr6, 6);
+	get_debugreg(svm->host_dr7, 7);
+	set_debugreg(0ul, 7);
+}
+
+static void svm_restore_host_drs(struct svm_vcpu *svm)
+{
+	if (!svm->host_drs_saved) {
+		/* No breakpoint of the host: only DR6 must not show the guest's. */
+		if (svm->vmcb->save.dr6 != DR6_RESERVED)
+			set_debugreg((unsigned long)DR6_RESERVED, 6);
+		return;
+	}
+	set_debugreg(svm->host_dr[0], 0);
+	set_debugreg(svm->host_dr[1], 1);
+	set_debugreg(svm->host_dr[2], 2);
+	set_debugreg(svm->host_dr[3], 3);
+	set_debugreg(svm->host_dr6, 6);
+	set_debugreg(svm->host_dr7, 7);
+}
+
+/* The guest enabled a breakpoint, or user space did on its behalf. */
+static bool svm_drs_in_use(struct lodge_vcpu *vcpu)
+{
+	u64 dr7 = vcpu->st_dirty & LODGE_ST_DRS ? vcpu->st.dr7 :
+						  to_svm(vcpu)->vmcb->save.dr7;
+
+	return dr7 & DR_GLOBAL_ENABLE_MASK || dr7 & DR_LOCAL_ENABLE_MASK;
+}
+
+void svm_window_open(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct svm_cpu *sc = this_cpu_ptr(&lodge_svm_cpu);
+	struct vmcb_control *c = &svm->vmcb->control;
+
+	if (svm->last_cpu != vcpu->cpu) {
+		/* Other CPUs may have used this ASID number and cached this VMCB. */
+		svm->last_cpu = vcpu->cpu;
+		svm->asid_generation = 0;
+		c->clean = 0;
+	}
+
+	/*
+	 * The host's FS, GS, TR, LDTR and SYSCALL MSRs, for entry.S to load after each
+	 * exit. FS and GS bases change with every task, so once a window.
+	 */
+	svm->sw.host_pa = page_to_phys(sc->host_vmcb);
+	asm volatile("vmsave %0" :: "a" (svm->sw.host_pa) : "memory");
+
+	/* One vCPU's branch history must not steer another's (Spectre v2). */
+	if (unlikely(sc->last_vcpu != vcpu)) {
+		sc->last_vcpu = vcpu;
+		if (boot_cpu_has(X86_FEATURE_USE_IBPB))
+			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+	}
+
+	svm_save_host_drs(svm);
+	if (unlikely(vcpu->dr_touched || svm_drs_in_use(vcpu))) {
+		svm_load_drs(vcpu);
+		vcpu->dr_touched = false;
+	}
+
+	/* RDTSCP and RDPID read TSC_AUX, which is not part of the VMCB. */
+	svm->tsc_aux_loaded = vcpu->st.tsc_aux != sc->host_tsc_aux && sc->has_tsc_aux;
+	if (svm->tsc_aux_loaded)
+		wrmsrl(MSR_TSC_AUX, vcpu->st.tsc_aux);
+
+	if (boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL) && !lodge_svm_features.v_spec_ctrl)
+		svm->sw.host_spec_ctrl = (u32)this_cpu_read(x86_spec_ctrl_current);
+}
+
+void svm_window_close(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (unlikely(svm->drs_loaded)) {
+		svm_unload_drs(vcpu);
+		svm_intercept_drs(svm, true);
+	}
+	svm_restore_host_drs(svm);
+	if (svm->tsc_aux_loaded)
+		wrmsrl(MSR_TSC_AUX, this_cpu_ptr(&lodge_svm_cpu)->host_tsc_aux);
+}
+
+/* Takes back the TF of svm_open_nmi_window(), before anybody sees it. */
+static void svm_end_step(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->nmi_step = false;
+	if (!svm->step_tf)
+		vcpu->st.rflags &= ~X86_EFLAGS_TF;
+}
+
+/* What delivery the exit interrupted must be repeated: "Event Injection". */
+static void svm_take_exit_int_info(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct lodge_events *ev = &vcpu->ev;
+	u64 info = svm->vmcb->control.exit_int_info;
+	u8 vector = info & SVM_EVENT_VECTOR;
+
+	switch (SVM_EVENT_TYPE_OF(info)) {
+	case SVM_EVENT_TYPE_NMI:
+		ev->nmi_injected = true;
+		break;
+	case SVM_EVENT_TYPE_EXCEPTION:
+		/*
+		 * #BP and #OF came from INT3 and INTO: RIP is still at the instruction,
+		 * which raises them again by itself.
+		 */
+		if (vector == 3 || vector == 4) {
+			ev->ex.injected = false;
+			break;
+		}
+		/* QEMU's SVM reports an interrupt that V_IRQ delivered as this type. */
+		if (vector >= 32) {
+			ev->irq_injected = true;
+			ev->irq_soft = false;
+			ev->irq_vector = vector;
+			break;
+		}
+		ev->ex.injected = true;
+		ev->ex.vector = vector;
+		ev->ex.has_error = info & SVM_EVENT_ERROR;
+		ev->ex.error = info >> 32;
+		break;
+	case SVM_EVENT_TYPE_INTR:
+		ev->irq_injected = true;
+		ev->irq_soft = false;
+		ev->irq_vector = vector;
+		break;
+	case SVM_EVENT_TYPE_SOFT:
+		/* INTn: RIP is at the instruction, which is executed again. */
+		break;
+	}
+}
+
+/* The VMRUN itself, where nothing may be traced: RCU and lockdep think "guest". */
+static noinstr void svm_switch_noinstr(struct svm_switch *sw)
+{
+	lodge_guest_state_enter();
+	lodge_svm_switch(sw);
+	lodge_guest_state_exit();
+}
+
+void svm_enter(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct svm_cpu *sc = this_cpu_ptr(&lodge_svm_cpu);
+	struct vmcb *v = svm->vmcb;
+	struct vmcb_control *c = &v->control;
+	struct lodge_state *st = &vcpu->st;
+	u64 flush_gen;
+
+	if (vcpu->st_dirty)
+		svm_commit(vcpu);
+
+	c->tlb_control = SVM_TLB_NOTHING;
+	flush_gen = READ_ONCE(vcpu->vm->mem.flush_gen);
+	if (unlikely(vcpu->flush_tlb || flush_gen != vcpu->stage2_flushed)) {
+		vcpu->flush_tlb = false;
+		vcpu->stage2_flushed = flush_gen;
+		svm_flush(vcpu);
+	}
+	if (unlikely(svm->asid_generation != sc->asid_generation))
+		svm_new_asid(vcpu, sc);
+
+	v->save.rax = st->gpr[0];
+	v->save.rsp = st->gpr[4];
+	v->save.rip = st->rip;
+	v->save.rflags = st->rflags;
+	c->interrupt_shadow = vcpu->ev.shadow ? SVM_SHADOW : 0;
+	if ((c->vintr & SVM_V_TPR_MASK) != vcpu->cr8) {
+		c->vintr = (c->vintr & ~SVM_V_TPR_MASK) | vcpu->cr8;
+		svm_touch(svm, SVM_CLEAN_TPR);
+	}
+	svm->sw.swap_spec_ctrl = !lodge_svm_features.v_spec_ctrl && vcpu->has_spec_ctrl &&
+				 (svm->sw.save_spec_ctrl ||
+				  svm->sw.guest_spec_ctrl != svm->sw.host_spec_ctrl);
+
+	svm_switch_noinstr(&svm->sw);
+
+	st->gpr[0] = v->save.rax;
+	st->gpr[4] = v->save.rsp;
+	st->rip = v->save.rip;
+	st->rflags = v->save.rflags;
+	vcpu->ev.shadow = c->interrupt_shadow & SVM_SHADOW ?
+			  KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS : 0;
+	vcpu->st_valid = 0;
+	vcpu->cr8 = c->vintr & SVM_V_TPR_MASK;
+
+	svm->stepped = svm->nmi_step;
+	if (unlikely(svm->nmi_step))
+		svm_end_step(vcpu);
+	if (unlikely(svm->nmi_after_iret && st->rip != svm->nmi_iret_rip)) {
+		svm->nmi_after_iret = false;
+		vcpu->ev.nmi_masked = false;
+	}
+
+	/*
+	 * From here the CPU may keep what it cached of this VMCB; whoever changes a
+	 * field takes its bit away. Not ASID and TLB control, which is set above.
+	 */
+	if (lodge_svm_features.vmcb_clean)
+		c->clean = SVM_CLEAN_INTERCEPTS | SVM_CLEAN_PERMISSIONS | SVM_CLEAN_ASID |
+			   SVM_CLEAN_TPR | SVM_CLEAN_NP | SVM_CLEAN_CR | SVM_CLEAN_DR |
+			   SVM_CLEAN_DT | SVM_CLEAN_SEG | SVM_CLEAN_CR2 | SVM_CLEAN_LBR;
+
+	vcpu->exit.code = c->exit_code;
+	vcpu->exit.info1 = c->exit_info1;
+	vcpu->exit.info2 = c->exit_info2;
+	vcpu->exit.next_rip = lodge_svm_features.nrip_save ? c->next_rip : 0;
+	vcpu->exit.nr_bytes = 0;
+
+	/* What was injected is delivered, unless EXITINTINFO says otherwise. */
+	vcpu->ev.ex.injected = false;
+	vcpu->ev.irq_injected = false;
+	vcpu->ev.nmi_injected = false;
+	c->event_inject = 0;
+	if (unlikely(c->exit_int_info & SVM_EVENT_VALID))
+		svm_take_exit_int_info(vcpu);
+}
+
+/* Common code marked one event in vcpu->ev as injected: put it into EVENTINJ. */
+void svm_inject(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct lodge_events *ev = &vcpu->ev;
+	u64 inject = SVM_EVENT_VALID;
+
+	/* The delivery would push our TF where the guest finds it. */
+	if (svm->nmi_step)
+		svm_end_step(vcpu);
+
+	if (ev->ex.injected) {
+		inject |= ev->ex.vector | SVM_EVENT_TYPE(SVM_EVENT_TYPE_EXCEPTION);
+		if (ev->ex.has_error)
+			inject |= SVM_EVENT_ERROR | (u64)ev->ex.error << 32;
+	} else if (ev->nmi_injected) {
+		inject |= 2 | SVM_EVENT_TYPE(SVM_EVENT_TYPE_NMI);
+		/* Without virtual NMIs the end of the handler shows by its IRET. */
+		svm_intercept(svm, SVM_ICPT_IRET, true);
+		svm->nmi_iret = true;
+	} else {
+		inject |= ev->irq_vector | SVM_EVENT_TYPE(SVM_EVENT_TYPE_INTR);
+	}
+	svm->vmcb->control.event_inject = inject;
+}
+
+/* Either reason to watch the guest's TPR. */
+static void svm_update_cr8(struct svm_vcpu *svm)
+{
+	svm_intercept(svm, SVM_ICPT_CR8_WRITE, svm->irq_window || svm->tpr_window);
+}
+
+/*
+ * A virtual interrupt of top priority that is intercepted at the moment the guest
+ * could take it: "Virtual Interrupt Intercept". The interrupt itself goes through
+ * EVENTINJ. While it is armed CR8 writes exit, since the TPR decides what is next
+ * (and QEMU up to 11.1 aborts when a guest writes CR8 with V_IRQ pending).
+ */
+void svm_open_irq_window(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb_control *c = &svm->vmcb->control;
+
+	if (svm->irq_window)
+		return;
+	svm->irq_window = true;
+	c->vintr |= SVM_V_IRQ | SVM_V_INTR_PRIO(0xf) | SVM_V_IGN_TPR;
+	c->vintr_vector = 0;
+	svm_touch(svm, SVM_CLEAN_TPR);
+	svm_intercept(svm, SVM_ICPT_VINTR, true);
+	svm_update_cr8(svm);
+}
+
+void svm_close_irq_window(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (!svm->irq_window)
+		return;
+	svm->irq_window = false;
+	svm->vmcb->control.vintr &= ~(SVM_V_IRQ | SVM_V_INTR_PRIO(0xf) | SVM_V_IGN_TPR);
+	svm_touch(svm, SVM_CLEAN_TPR);
+	svm_intercept(svm, SVM_ICPT_VINTR, false);
+	svm_update_cr8(svm);
+}
+
+void svm_tpr_window(struct lodge_vcpu *vcpu, bool on)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->tpr_window = on;
+	svm_update_cr8(svm);
+}
+
+/*
+ * An NMI waits. Inside a handler whose IRET is intercepted there is nothing to do
+ * until that exit. Otherwise an IRET that is about to retire, or an interrupt shadow,
+ * is in the way: both last one instruction, so step over it.
+ */
+void svm_open_nmi_window(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (svm->nmi_iret || svm->nmi_step)
+		return;
+	svm->nmi_step = true;
+	svm->step_tf = vcpu->st.rflags & X86_EFLAGS_TF;
+	vcpu->st.rflags |= X86_EFLAGS_TF;
+}

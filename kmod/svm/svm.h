@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The SVM backend's private state. Everything here belongs to the vCPU's thread
+ * (vcpu->mutex) or, per CPU, to code with interrupts off on that CPU.
+ */
+#ifndef LODGE_SVM_H
+#define LODGE_SVM_H
+
+#include "../backend.h"
+#include "../vcpu.h"
+#include "../vm.h"
+#include "vmcb.h"
+
+/* What svm/entry.S needs for one world switch; offsets are checked in svm/run.c. */
+struct svm_switch {
+	u64 *gpr;		/* 0: vcpu->st.gpr */
+	u64 guest_pa;		/* 8: the guest's VMCB */
+	u64 host_pa;		/* 16: where VMSAVE put the host's state */
+	u32 host_spec_ctrl;	/* 24 */
+	u32 guest_spec_ctrl;	/* 28 */
+	u32 swap_spec_ctrl;	/* 32: write SPEC_CTRL on the way in and out */
+	u32 save_spec_ctrl;	/* 36: the guest may have written it: read it back */
+};
+
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	struct svm_switch sw;
+	void *msrpm;
+	u64 asid_generation;	/* of the CPU it was taken on; 0: take a new one */
+	int last_cpu;		/* the clean bits and the ASID hold on this CPU only */
+	u64 cr0_hidden;		/* CR0.CD and NW of the guest, kept out of the VMCB */
+
+	bool drs_loaded;	/* the guest's DR0-3 are in the CPU, DRs not intercepted */
+	bool host_drs_saved;
+	u64 host_dr[4], host_dr6, host_dr7;
+	bool tsc_aux_loaded;	/* the CPU has the guest's TSC_AUX */
+
+	bool irq_window;	/* V_IRQ is armed to get an exit */
+	bool tpr_window;	/* CR8 writes exit */
+	bool nmi_iret;		/* IRET is intercepted: an NMI handler runs */
+	bool nmi_after_iret;	/* that IRET is about to execute, at nmi_iret_rip */
+	u64 nmi_iret_rip;
+	bool nmi_step;		/* TF is ours for the next instruction */
+	bool step_tf;		/* the guest's own TF meanwhile */
+	bool stepped;		/* the last entry was such a step */
+};
+
+struct svm_cpu {
+	struct page *hsave;	/* VM_HSAVE_PA */
+	struct page *host_vmcb;	/* VMSAVE of the host; lives as long as the CPU is on */
+	u64 asid_generation;
+	u32 next_asid;
+	bool on;
+	bool has_tsc_aux;
+	u64 host_tsc_aux;	/* constant for a CPU */
+	struct lodge_vcpu *last_vcpu;	/* IBPB when another one comes */
+};
+
+DECLARE_PER_CPU(struct svm_cpu, lodge_svm_cpu);
+
+/* Filled once by probe. */
+struct svm_features {
+	u32 nr_asids;
+	bool nrip_save;
+	bool flush_by_asid;
+	bool decode_assists;
+	bool vmcb_clean;
+	bool pause_filter;
+	bool v_spec_ctrl;
+};
+
+extern struct svm_features lodge_svm_features __ro_after_init;
+
+static inline struct svm_vcpu *to_svm(struct lodge_vcpu *vcpu)
+{
+	return (struct svm_vcpu *)vcpu->backend;
+}
+
+/* The CPU must reload what @bits cover from the VMCB. */
+static inline void svm_touch(struct svm_vcpu *svm, u32 bits)
+{
+	svm->vmcb->control.clean &= ~bits;
+}
+
+static inline bool svm_intercepted(const struct svm_vcpu *svm, unsigned int icpt)
+{
+	return svm->vmcb->control.intercepts[icpt / 32] & BIT(icpt % 32);
+}
+
+static inline void svm_intercept(struct svm_vcpu *svm, unsigned int icpt, bool on)
+{
+	u32 *word = &svm->vmcb->control.intercepts[icpt / 32];
+
+	if (on)
+		*word |= BIT(icpt % 32);
+	else
+		*word &= ~BIT(icpt % 32);
+	svm_touch(svm, SVM_CLEAN_INTERCEPTS);
+}
+
+/* svm/entry.S: IRQs off; returns with IRQs off and GIF set. */
+asmlinkage void lodge_svm_switch(struct svm_switch *sw);
+
+/* svm/run.c */
+void svm_window_open(struct lodge_vcpu *vcpu);
+void svm_window_close(struct lodge_vcpu *vcpu);
+void svm_enter(struct lodge_vcpu *vcpu);
+void svm_inject(struct lodge_vcpu *vcpu);
+void svm_open_irq_window(struct lodge_vcpu *vcpu);
+void svm_close_irq_window(struct lodge_vcpu *vcpu);
+void svm_open_nmi_window(struct lodge_vcpu *vcpu);
+void svm_tpr_window(struct lodge_vcpu *vcpu, bool on);
+
+/* svm/state.c */
+void svm_fetch(struct lodge_vcpu *vcpu, u32 groups);
+void svm_commit(struct lodge_vcpu *vcpu);
+
+/* svm/exit.c */
+enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu);
+int svm_exit(struct lodge_vcpu *vcpu);
+
+/* svm/svm.c */
+void svm_intercept_drs(struct svm_vcpu *svm, bool on);
+void svm_update_intercepts(struct lodge_vcpu *vcpu);
+
+#endif

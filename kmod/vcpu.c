@@ -1,0 +1,686 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Virtual CPUs: their life, their reset, the ioctls of a vCPU descriptor, and how others
+ * reach a vCPU that runs or sleeps (kicks). vcpu->mutex makes ioctls of one vCPU take
+ * turns; kicks take no lock.
+ */
+#define pr_fmt(fmt) "lodge: " fmt
+
+#include <linux/anon_inodes.h>
+#include <linux/compat.h>
+#include <linux/cpumask.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/nospec.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <linux/sched.h>
+#include <asm/debugreg.h>
+#include <asm/processor-flags.h>
+
+#include "kernel_compat.h"
+#include "backend.h"
+#include "irqchip.h"
+#include "main.h"
+#include "state.h"
+#include "trace.h"
+#include "vcpu.h"
+#include "vm.h"
+
+/* CPUs that lodge_kick_all_and_wait() interrupts: too large for the stack. */
+static DEFINE_PER_CPU(cpumask_var_t, kick_mask);
+
+static void nothing(void *unused)
+{
+}
+
+/*
+ * The interrupt itself ends the guest; a vCPU that is in its window but not in the guest
+ * yet has interrupts off, enters, and leaves at once.
+ */
+void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
+{
+	int cpu, this;
+
+	if (wq_has_sleeper(&vcpu->wq))
+		wake_up(&vcpu->wq);
+
+	/* Pairs with run_window(): what was asked for, before a look at mode. */
+	smp_mb();
+	if (READ_ONCE(vcpu->mode) != LODGE_IN_GUEST)
+		return;
+	this = get_cpu();
+	cpu = READ_ONCE(vcpu->cpu);
+	if (cmpxchg(&vcpu->mode, LODGE_IN_GUEST, LODGE_EXITING) == LODGE_IN_GUEST &&
+	    cpu != this && cpu_online(cpu))
+		smp_call_function_single_async(cpu, &vcpu->kick_csd);
+	put_cpu();
+}
+
+void lodge_kick_all_and_wait(struct lodge_vm *vm)
+{
+	struct lodge_vcpu *vcpu;
+	struct cpumask *mask;
+	unsigned int i;
+	int this;
+
+	this = get_cpu();
+	mask = this_cpu_read(kick_mask);
+	cpumask_clear(mask);
+	/* Pairs with run_window(): the zap before, the look at mode after. */
+	smp_mb();
+	lodge_for_each_vcpu(i, vcpu, vm)
+		if (READ_ONCE(vcpu->mode) != LODGE_OUTSIDE && READ_ONCE(vcpu->cpu) != this)
+			cpumask_set_cpu(READ_ONCE(vcpu->cpu), mask);
+	/* A window has interrupts off: once the call has run there, it is over. */
+	smp_call_function_many(mask, nothing, NULL, true);
+	put_cpu();
+}
+
+static struct lodge_vcpu *lapic_to_vcpu(struct lapic *l)
+{
+	return container_of(l, struct lodge_vcpu, lapic_storage);
+}
+
+static void irqchip_kick(struct lapic *l)
+{
+	struct lodge_vcpu *vcpu = lapic_to_vcpu(l);
+
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	lodge_vcpu_kick(vcpu);
+}
+
+static void irqchip_event(struct lapic *l, enum lapic_event event, u8 vector)
+{
+	struct lodge_vcpu *vcpu = lapic_to_vcpu(l);
+
+	switch (event) {
+	case LAPIC_EVENT_NMI:
+		atomic_inc(&vcpu->ev.nmi_queued);
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+		break;
+	case LAPIC_EVENT_INIT:
+		clear_bit(LAPIC_EVENT_SIPI, &vcpu->pending_init_sipi);
+		set_bit(LAPIC_EVENT_INIT, &vcpu->pending_init_sipi);
+		lodge_make_request(vcpu, LODGE_REQ_KICK);
+		break;
+	case LAPIC_EVENT_SIPI:
+		WRITE_ONCE(vcpu->sipi_vector, vector);
+		smp_wmb();	/* pairs with accept_init_sipi() */
+		set_bit(LAPIC_EVENT_SIPI, &vcpu->pending_init_sipi);
+		lodge_make_request(vcpu, LODGE_REQ_KICK);
+		break;
+	case LAPIC_EVENT_SMI:		/* there is no SMM: as on a PC without a handler */
+	case LAPIC_EVENT_UNHALT:	/* KVM_HC_KICK_CPU is not announced */
+		return;
+	}
+	lodge_vcpu_kick(vcpu);
+}
+
+static u64 irqchip_tsc_to_ns(struct lapic *l, u64 tsc)
+{
+	return ktime_get_ns() + lodge_tsc_deadline_ns(lapic_to_vcpu(l), tsc);
+}
+
+const struct irqchip_ops lodge_irqchip_ops = {
+	.kick = irqchip_kick,
+	.event = irqchip_event,
+	.tsc_to_ns = irqchip_tsc_to_ns,
+};
+
+static void reset_segments(struct lodge_state *st)
+{
+	const struct kvm_segment data = {
+		.limit = 0xffff, .type = 3, .present = 1, .s = 1,
+	};
+	int i;
+
+	for (i = LODGE_ES; i <= LODGE_GS; i++)
+		st->seg[i] = data;
+	st->seg[LODGE_CS].selector = 0xf000;
+	st->seg[LODGE_CS].base = 0xffff0000;
+	st->seg[LODGE_CS].type = 0xb;
+	st->seg[LODGE_LDTR] = (struct kvm_segment){ .limit = 0xffff, .type = 2, .present = 1 };
+	st->seg[LODGE_TR] = (struct kvm_segment){ .limit = 0xffff, .type = 11, .present = 1 };
+	st->gdt = (struct kvm_dtable){ .limit = 0xffff };
+	st->idt = (struct kvm_dtable){ .limit = 0xffff };
+	st->cpl = 0;
+}
+
+/*
+ * Intel SDM volume 3, "Processor State After Reset"; @init is an INIT, which leaves the
+ * caches' bits of CR0, the FPU, MTRRs, the TSC and most MSRs alone.
+ */
+void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
+{
+	struct lodge_state *st = &vcpu->st;
+	struct lodge_cpuid_regs id;
+	u64 cr0 = X86_CR0_ET;
+
+	lodge_state_edit(vcpu, LODGE_ST_ALL);
+	cr0 |= init ? st->cr0 & (X86_CR0_NW | X86_CR0_CD) : X86_CR0_NW | X86_CR0_CD;
+
+	lodge_cpuid(vcpu, 1, 0, &id);
+	memset(st->gpr, 0, sizeof(st->gpr));
+	st->gpr[2] = id.eax ? id.eax : 0x600;	/* EDX: family, model, stepping */
+	st->rip = 0xfff0;
+	st->rflags = X86_EFLAGS_FIXED;
+	reset_segments(st);
+	st->cr0 = cr0;
+	st->cr2 = 0;
+	st->cr3 = 0;
+	st->cr4 = 0;
+	st->efer = 0;
+	memset(st->dr, 0, sizeof(st->dr));
+	st->dr6 = DR6_RESERVED;
+	st->dr7 = 0x400;
+
+	vcpu->ev.ex = (struct lodge_exception){};
+	vcpu->ev.irq_injected = false;
+	vcpu->ev.nmi_injected = false;
+	vcpu->ev.nmi_masked = false;
+	vcpu->ev.nmi_pending = 0;
+	vcpu->ev.shadow = 0;
+	vcpu->ev.user_irq = -1;
+	atomic_set(&vcpu->ev.nmi_queued, 0);
+	vcpu->cr8 = 0;
+	vcpu->flush_tlb = true;
+	vcpu->emul.active = false;
+	vcpu->pio.pending = false;
+
+	lodge_msr_reset(vcpu, init);
+	lodge_fpu_reset(vcpu, init);
+	if (vcpu->lapic)
+		lapic_reset(vcpu->lapic, init, vcpu->id == vcpu->vm->boot_cpu_id);
+}
+
+static int init_lapic(struct lodge_vcpu *vcpu)
+{
+	void *regs;
+
+	if (!irqchip_in_kernel(&vcpu->vm->ic))
+		return 0;
+	regs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!regs)
+		return -ENOMEM;
+	vcpu->lapic = &vcpu->lapic_storage;
+	lapic_init(vcpu->lapic, &vcpu->vm->ic, vcpu->id, regs,
+		   vcpu->id == vcpu->vm->boot_cpu_id);
+	return 0;
+}
+
+/* Undoes what was done so far; also the end of a vCPU that lived. */
+void lodge_vcpu_free(struct lodge_vcpu *vcpu)
+{
+	unsigned int i;
+
+	if (vcpu->lapic) {
+		lapic_destroy(vcpu->lapic);
+		free_page((unsigned long)vcpu->lapic->regs);
+	}
+	/* A kick may still be on its way to the CPU. */
+	while (READ_ONCE(vcpu->kick_csd.node.u_flags) & CSD_FLAG_LOCK)
+		cpu_relax();
+	lodge_backend->vcpu_destroy(vcpu);
+	lodge_fpu_destroy(vcpu);
+	lodge_cpuid_free(vcpu);
+	/* User space may still map the pages, each of which has its own count. */
+	for (i = 0; vcpu->run && i < LODGE_RUN_PAGES; i++)
+		free_page((unsigned long)vcpu->run + i * PAGE_SIZE);
+	kvfree(vcpu);
+}
+
+static struct lodge_vcpu *vcpu_alloc(struct lodge_vm *vm, u32 id)
+{
+	struct lodge_vcpu *vcpu;
+	struct page *pages;
+	int r;
+
+	vcpu = kvzalloc(sizeof(*vcpu) + lodge_backend->vcpu_size, GFP_KERNEL_ACCOUNT);
+	if (!vcpu)
+		return ERR_PTR(-ENOMEM);
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->cpu = -1;
+	mutex_init(&vcpu->mutex);
+	init_waitqueue_head(&vcpu->wq);
+	INIT_CSD(&vcpu->kick_csd, nothing, NULL);
+
+	r = -ENOMEM;
+	pages = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO,
+			    get_order(LODGE_RUN_PAGES * PAGE_SIZE));
+	if (!pages)
+		goto err;
+	split_page(pages, get_order(LODGE_RUN_PAGES * PAGE_SIZE));
+	vcpu->run = page_address(pages);
+	vcpu->pio_data = (void *)vcpu->run + LODGE_PIO_PAGE * PAGE_SIZE;
+
+	r = lodge_fpu_create(vcpu);
+	if (r)
+		goto err;
+	r = init_lapic(vcpu);
+	if (r)
+		goto err;
+	r = lodge_backend->vcpu_create(vcpu);
+	if (r)
+		goto err;
+
+	vcpu->st_valid = LODGE_ST_ALL;
+	vcpu->st_dirty = LODGE_ST_ALL;
+	lodge_cpuid_init(vcpu);
+	lodge_clock_vcpu_init(vcpu);
+	lodge_vcpu_reset(vcpu, false);
+	lodge_backend->update_intercepts(vcpu);
+	vcpu->mp_state = !vcpu->lapic || id == vm->boot_cpu_id ?
+			 KVM_MP_STATE_RUNNABLE : KVM_MP_STATE_UNINITIALIZED;
+	return vcpu;
+
+err:
+	lodge_vcpu_free(vcpu);
+	return ERR_PTR(r);
+}
+
+static vm_fault_t vcpu_mmap_fault(struct vm_fault *vmf)
+{
+	struct lodge_vcpu *vcpu = vmf->vma->vm_file->private_data;
+
+	if (vmf->pgoff >= LODGE_RUN_PAGES)
+		return VM_FAULT_SIGBUS;
+	vmf->page = virt_to_page((void *)vcpu->run + vmf->pgoff * PAGE_SIZE);
+	get_page(vmf->page);
+	return 0;
+}
+
+static const struct vm_operations_struct vcpu_vm_ops = {
+	.fault = vcpu_mmap_fault,
+};
+
+static int lodge_vcpu_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	vma->vm_ops = &vcpu_vm_ops;
+	return 0;
+}
+
+static int ioctl_set_sigmask(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_signal_mask mask;
+
+	if (!argp) {
+		vcpu->sigmask_set = false;
+		return 0;
+	}
+	if (copy_from_user(&mask, argp, sizeof(mask)))
+		return -EFAULT;
+	if (mask.len != sizeof(vcpu->sigmask))
+		return -EINVAL;
+	if (copy_from_user(&vcpu->sigmask, argp + sizeof(mask), sizeof(vcpu->sigmask)))
+		return -EFAULT;
+	sigdelsetmask(&vcpu->sigmask, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	vcpu->sigmask_set = true;
+	return 0;
+}
+
+static int ioctl_interrupt(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_interrupt irq;
+
+	if (copy_from_user(&irq, argp, sizeof(irq)))
+		return -EFAULT;
+	if (irq.irq > 255)
+		return -EINVAL;
+	if (vcpu->lapic)
+		return -ENXIO;
+	vcpu->ev.user_irq = irq.irq;
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	return 0;
+}
+
+static int ioctl_nmi(struct lodge_vcpu *vcpu)
+{
+	atomic_inc(&vcpu->ev.nmi_queued);
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	return 0;
+}
+
+/* The small structs that are copied whole; larger ones have their own helpers. */
+#define GET(type, fn)	do {						\
+	struct type __s;						\
+									\
+	memset(&__s, 0, sizeof(__s));					\
+	fn(vcpu, &__s);							\
+	return copy_to_user(argp, &__s, sizeof(__s)) ? -EFAULT : 0;	\
+} while (0)
+
+#define SET(type, fn)	do {						\
+	struct type __s;						\
+									\
+	if (copy_from_user(&__s, argp, sizeof(__s)))			\
+		return -EFAULT;						\
+	return fn(vcpu, &__s);						\
+} while (0)
+
+static int set_regs(struct lodge_vcpu *vcpu, const struct kvm_regs *regs)
+{
+	lodge_set_regs(vcpu, regs);
+	return 0;
+}
+
+static int set_fpu(struct lodge_vcpu *vcpu, const struct kvm_fpu *fpu)
+{
+	lodge_set_fpu(vcpu, fpu);
+	return 0;
+}
+
+static long ioctl_regs(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
+{
+	switch (cmd) {
+	case KVM_GET_REGS:
+		GET(kvm_regs, lodge_get_regs);
+	case KVM_SET_REGS:
+		SET(kvm_regs, set_regs);
+	case KVM_GET_SREGS:
+		GET(kvm_sregs, lodge_get_sregs);
+	case KVM_SET_SREGS:
+		SET(kvm_sregs, lodge_set_sregs);
+	case KVM_GET_SREGS2:
+		GET(kvm_sregs2, lodge_get_sregs2);
+	case KVM_SET_SREGS2:
+		SET(kvm_sregs2, lodge_set_sregs2);
+	case KVM_GET_FPU:
+		GET(kvm_fpu, lodge_get_fpu);
+	case KVM_SET_FPU:
+		SET(kvm_fpu, set_fpu);
+	case KVM_GET_DEBUGREGS:
+		GET(kvm_debugregs, lodge_get_debugregs);
+	case KVM_SET_DEBUGREGS:
+		SET(kvm_debugregs, lodge_set_debugregs);
+	case KVM_GET_VCPU_EVENTS:
+		GET(kvm_vcpu_events, lodge_get_events);
+	case KVM_SET_VCPU_EVENTS:
+		SET(kvm_vcpu_events, lodge_set_events);
+	case KVM_GET_MP_STATE:
+		GET(kvm_mp_state, lodge_get_mp_state);
+	case KVM_SET_MP_STATE:
+		SET(kvm_mp_state, lodge_set_mp_state);
+	case KVM_GET_XCRS:
+		GET(kvm_xcrs, lodge_get_xcrs);
+	case KVM_SET_XCRS:
+		SET(kvm_xcrs, lodge_set_xcrs);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static long ioctl_get_xsave(struct lodge_vcpu *vcpu, void __user *argp, size_t size)
+{
+	void *buf = kvzalloc(lodge_xsave_size(), GFP_KERNEL_ACCOUNT);
+	long r = 0;
+
+	if (!buf)
+		return -ENOMEM;
+	lodge_get_xsave(vcpu, buf);
+	if (copy_to_user(argp, buf, size))
+		r = -EFAULT;
+	kvfree(buf);
+	return r;
+}
+
+static long ioctl_set_xsave(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	void *buf = vmemdup_user(argp, lodge_xsave_size());
+	long r;
+
+	if (IS_ERR(buf))
+		return PTR_ERR(buf);
+	r = lodge_set_xsave(vcpu, buf);
+	kvfree(buf);
+	return r;
+}
+
+static long ioctl_get_lapic(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_lapic_state *state;
+	long r = 0;
+
+	if (!vcpu->lapic)
+		return -EINVAL;
+	state = kzalloc(sizeof(*state), GFP_KERNEL_ACCOUNT);
+	if (!state)
+		return -ENOMEM;
+	lapic_get_state(vcpu->lapic, state);
+	if (copy_to_user(argp, state, sizeof(*state)))
+		r = -EFAULT;
+	kfree(state);
+	return r;
+}
+
+static long ioctl_set_lapic(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_lapic_state *state;
+	long r;
+
+	if (!vcpu->lapic)
+		return -EINVAL;
+	state = memdup_user(argp, sizeof(*state));
+	if (IS_ERR(state))
+		return PTR_ERR(state);
+	r = lapic_set_state(vcpu->lapic, state);
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	kfree(state);
+	return r;
+}
+
+static long ioctl_device_attr(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
+{
+	struct kvm_device_attr attr;
+
+	if (copy_from_user(&attr, argp, sizeof(attr)))
+		return -EFAULT;
+	switch (cmd) {
+	case KVM_HAS_DEVICE_ATTR:
+		return lodge_vcpu_has_attr(vcpu, &attr);
+	case KVM_GET_DEVICE_ATTR:
+		return lodge_vcpu_get_attr(vcpu, &attr);
+	default:
+		return lodge_vcpu_set_attr(vcpu, &attr);
+	}
+}
+
+static long ioctl_setup_mce(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	u64 cap;
+
+	if (copy_from_user(&cap, argp, sizeof(cap)))
+		return -EFAULT;
+	return lodge_setup_mce(vcpu, cap);
+}
+
+static long ioctl_set_mce(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	SET(kvm_x86_mce, lodge_set_mce);
+}
+
+/* vcpu->mutex is held. */
+static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long arg)
+{
+	void __user *argp = (void __user *)arg;
+
+	switch (cmd) {
+	case KVM_RUN:
+		return arg ? -EINVAL : lodge_vcpu_run(vcpu);
+	case KVM_SET_CPUID:
+		return lodge_set_cpuid(vcpu, argp);
+	case KVM_SET_CPUID2:
+		return lodge_set_cpuid2(vcpu, argp);
+	case KVM_GET_CPUID2:
+		return lodge_get_cpuid2(vcpu, argp);
+	case KVM_GET_MSRS:
+		return lodge_get_msrs(vcpu, argp);
+	case KVM_SET_MSRS:
+		return lodge_set_msrs(vcpu, argp);
+	case KVM_GET_XSAVE:
+		return ioctl_get_xsave(vcpu, argp, sizeof(struct kvm_xsave));
+	case KVM_GET_XSAVE2:
+		return ioctl_get_xsave(vcpu, argp, lodge_xsave_size());
+	case KVM_SET_XSAVE:
+		return ioctl_set_xsave(vcpu, argp);
+	case KVM_GET_LAPIC:
+		return ioctl_get_lapic(vcpu, argp);
+	case KVM_SET_LAPIC:
+		return ioctl_set_lapic(vcpu, argp);
+	case KVM_INTERRUPT:
+		return ioctl_interrupt(vcpu, argp);
+	case KVM_NMI:
+		return ioctl_nmi(vcpu);
+	case KVM_SET_SIGNAL_MASK:
+		return ioctl_set_sigmask(vcpu, argp);
+	case KVM_GET_TSC_KHZ:
+		return lodge_get_tsc_khz(vcpu);
+	case KVM_SET_TSC_KHZ:
+		return lodge_set_tsc_khz(vcpu, arg);
+	case KVM_KVMCLOCK_CTRL:
+		return lodge_kvmclock_ctrl(vcpu);
+	case KVM_X86_SETUP_MCE:
+		return ioctl_setup_mce(vcpu, argp);
+	case KVM_X86_SET_MCE:
+		return ioctl_set_mce(vcpu, argp);
+	case KVM_HAS_DEVICE_ATTR:
+	case KVM_GET_DEVICE_ATTR:
+	case KVM_SET_DEVICE_ATTR:
+		return ioctl_device_attr(vcpu, cmd, argp);
+	default:
+		return ioctl_regs(vcpu, cmd, argp);
+	}
+}
+
+static long lodge_vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct lodge_vcpu *vcpu = file->private_data;
+	long r;
+
+	if (vcpu->vm->mm != current->mm || READ_ONCE(vcpu->vm->dead))
+		r = -EIO;
+	else if (_IOC_TYPE(cmd) != KVMIO)
+		r = -EINVAL;
+	else if (mutex_lock_killable(&vcpu->mutex))
+		r = -EINTR;
+	else {
+		r = vcpu_ioctl(vcpu, cmd, arg);
+		mutex_unlock(&vcpu->mutex);
+	}
+	if (r < 0)
+		trace_lodge_ioctl_error(LODGE_OBJECT_VCPU, cmd, r);
+	return r;
+}
+
+static int lodge_vcpu_release(struct inode *inode, struct file *file)
+{
+	struct lodge_vcpu *vcpu = file->private_data;
+
+	if (vcpu)
+		lodge_vm_put(vcpu->vm);
+	return 0;
+}
+
+static const struct file_operations vcpu_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = lodge_vcpu_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.mmap = lodge_vcpu_mmap,
+	.release = lodge_vcpu_release,
+	.llseek = noop_llseek,
+};
+
+/* vm->lock is held: the vCPU becomes visible, and cannot fail any more. */
+static int publish_vcpu(struct lodge_vm *vm, struct lodge_vcpu *vcpu)
+{
+	unsigned int i;
+	int r;
+
+	if (vm->nr_vcpus >= LODGE_MAX_VCPUS)
+		return -EINVAL;
+	for (i = 0; i < vm->nr_vcpus; i++)
+		if (vm->vcpus[i]->id == vcpu->id)
+			return -EEXIST;
+	/* The irqchip may have come while the vCPU was made. */
+	if (irqchip_in_kernel(&vm->ic) != !!vcpu->lapic)
+		return -EINVAL;
+	if (vcpu->lapic) {
+		r = irqchip_add_lapic(&vm->ic, vcpu->lapic);
+		if (r)
+			return r;
+	}
+	vcpu->index = vm->nr_vcpus;
+	vm->vcpus[vcpu->index] = vcpu;
+	smp_store_release(&vm->nr_vcpus, vcpu->index + 1);
+	return 0;
+}
+
+int lodge_vcpu_create(struct lodge_vm *vm, u32 id)
+{
+	struct lodge_vcpu *vcpu;
+	char name[24];
+	struct file *file;
+	int fd, r;
+
+	if (id >= LODGE_MAX_VCPU_ID)
+		return -EINVAL;
+	vcpu = vcpu_alloc(vm, id);
+	if (IS_ERR(vcpu))
+		return PTR_ERR(vcpu);
+
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0) {
+		r = fd;
+		goto err_vcpu;
+	}
+	snprintf(name, sizeof(name), "lodge-vcpu:%u", id);
+	file = anon_inode_getfile(name, &vcpu_fops, vcpu, O_RDWR);
+	if (IS_ERR(file)) {
+		r = PTR_ERR(file);
+		goto err_fd;
+	}
+	lodge_vm_get(vm);
+
+	mutex_lock(&vm->lock);
+	r = publish_vcpu(vm, vcpu);
+	mutex_unlock(&vm->lock);
+	if (r) {
+		/* The file goes away later than this vCPU, which was never the VM's. */
+		file->private_data = NULL;
+		fput(file);
+		lodge_vm_put(vm);
+		goto err_fd;
+	}
+	fd_install(fd, file);
+	return fd;
+
+err_fd:
+	put_unused_fd(fd);
+err_vcpu:
+	lodge_vcpu_free(vcpu);
+	return r;
+}
+
+int lodge_vcpu_module_init(void)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+		if (!zalloc_cpumask_var_node(per_cpu_ptr(&kick_mask, cpu), GFP_KERNEL,
+					     cpu_to_node(cpu))) {
+			lodge_vcpu_module_exit();
+			return -ENOMEM;
+		}
+	return 0;
+}
+
+void lodge_vcpu_module_exit(void)
+{
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu)
+		free_cpumask_var(per_cpu(kick_mask, cpu));
+}

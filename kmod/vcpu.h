@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A virtual CPU: the guest's architectural state as common code sees it, its queue
+ * of events, and its place in the run loop. Guarded by vcpu->mutex (one ioctl at
+ * a time) but for the fields marked as shared.
+ */
+#ifndef LODGE_VCPU_H
+#define LODGE_VCPU_H
+
+#include <linux/kvm.h>
+#include <linux/mutex.h>
+#include <linux/smp.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+
+#include "emulate/emulate.h"
+#include "irqchip/irqchip.h"
+
+struct lodge_vm;
+
+#define LODGE_PIO_PAGE		1	/* page of the mapping that has port I/O data */
+#define LODGE_RUN_PAGES		2
+
+/*
+ * State groups. A group is *valid* when vcpu->st holds the guest's current values,
+ * *dirty* when the control block must be given them before the next entry. Entering
+ * the guest invalidates all groups; lodge_state_get() fetches one again. GPRs, RIP,
+ * RFLAGS, XCR0, EFER and CR4 are always valid (every guest write to them exits or
+ * is copied at the exit).
+ */
+#define LODGE_ST_SEGS	BIT(0)	/* seg[], gdt, idt, cpl */
+#define LODGE_ST_CRS	BIT(1)	/* cr0, cr2, cr3, cr4, efer */
+#define LODGE_ST_DRS	BIT(2)	/* dr[], dr6, dr7 */
+#define LODGE_ST_MSRS	BIT(3)	/* star .. pat */
+#define LODGE_ST_TSC	BIT(4)	/* tsc_offset */
+#define LODGE_ST_ALL	(BIT(5) - 1)
+
+#define LODGE_CPUID_WORDS	19	/* words 0..18 of the kernel's X86_FEATURE_* */
+#define LODGE_MCE_BANKS		32
+
+enum lodge_seg {		/* order of the x86 encoding, then the system segments */
+	LODGE_ES, LODGE_CS, LODGE_SS, LODGE_DS, LODGE_FS, LODGE_GS,
+	LODGE_LDTR, LODGE_TR, LODGE_NR_SEGS
+};
+
+struct lodge_state {
+	union {
+		struct emul_regs regs;	/* the same, as the emulator names them */
+		struct {
+			u64 gpr[16];	/* rax rcx rdx rbx rsp rbp rsi rdi r8..r15 */
+			u64 rip, rflags;
+		};
+	};
+
+	struct kvm_segment seg[LODGE_NR_SEGS];
+	struct kvm_dtable gdt, idt;
+	u8 cpl;
+
+	u64 cr0, cr2, cr3, cr4, efer;
+	u64 dr[4], dr6, dr7;
+	u64 xcr0;
+	u64 pdptr[4];		/* PAE: as last loaded by us; SVM reads its own from memory */
+
+	u64 star, lstar, cstar, sfmask, kernel_gs_base;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	u64 pat, tsc_aux, spec_ctrl;
+
+	u64 tsc_offset;
+};
+
+/* What the last exit was; code and info are the backend's. */
+struct lodge_exit {
+	u64 code, info1, info2;
+	u64 next_rip;		/* 0: not known */
+	u8 nr_bytes;		/* instruction bytes the CPU gave us */
+	u8 bytes[15];
+};
+
+struct lodge_exception {
+	bool pending;		/* to be delivered; may yet be merged to #DF */
+	bool injected;		/* delivery began and must be repeated as it is */
+	bool has_error;
+	bool has_payload;	/* payload (CR2, DR6) not yet in its register */
+	u8 vector;
+	u32 error;
+	u64 payload;
+};
+
+struct lodge_events {
+	struct lodge_exception ex;
+	bool irq_injected;	/* delivery of an interrupt began: repeat it */
+	bool irq_soft;
+	u8 irq_vector;
+	bool nmi_injected;
+	bool nmi_masked;	/* blocked until IRET */
+	u8 nmi_pending;		/* taken from nmi_queued, at most 2 */
+	u8 shadow;		/* KVM_X86_SHADOW_INT_STI | _MOV_SS */
+	u8 soft_len;		/* length of the INTn/INT3 being repeated */
+	int user_irq;		/* KVM_INTERRUPT without an irqchip: vector, or -1 */
+	atomic_t nmi_queued;	/* shared: KVM_NMI, LAPIC */
+};
+
+enum lodge_vcpu_mode {
+	LODGE_OUTSIDE,		/* not in a window */
+	LODGE_IN_GUEST,		/* a kick must interrupt the CPU */
+	LODGE_EXITING,		/* a kick was sent */
+};
+
+/* vcpu->requests: shared, atomic bits; each says what must happen before an entry. */
+enum lodge_request {
+	LODGE_REQ_EVENT,	/* look at the interrupt sources again */
+	LODGE_REQ_KICK,		/* leave the window, look at everything */
+	LODGE_REQ_CLOCK,	/* write the kvmclock page */
+	LODGE_REQ_TRIPLE_FAULT,
+	LODGE_REQ_STEAL,
+};
+
+/*
+ * One piece of an access of the instruction under emulation: within one page. The
+ * record of an iteration's pieces lets it start over (see emulate/emulate.h).
+ */
+struct lodge_fragment {
+	u64 gpa;
+	u32 len;
+	u8 data[32];
+};
+
+#define LODGE_MAX_FRAGMENTS	(EMUL_MAX_ACCESSES * 2)
+
+struct lodge_emulation {		/* emulation.c */
+	bool active;			/* insn waits for user space */
+	bool write;			/* direction of the piece that is with user space */
+	bool port;			/* it is string I/O; its data is in pio_data */
+	u32 done;			/* bytes of the piece that user space has served */
+	u64 rip;			/* where insn was */
+	struct emul_insn insn;
+	unsigned int nr;		/* complete pieces */
+	unsigned int cursor;		/* pieces this attempt has passed */
+	struct lodge_fragment fragment[LODGE_MAX_FRAGMENTS];
+};
+
+struct lodge_pio {			/* io.c */
+	bool pending;			/* KVM_EXIT_IO for IN or OUT is with user space */
+	bool in;
+	u8 size;
+	u64 rip, next_rip;
+};
+
+struct lodge_kvmclock {			/* clock.c */
+	u64 msr;			/* MSR_KVM_SYSTEM_TIME value; bit 0: enabled */
+	unsigned long refreshed;	/* jiffies of the last update */
+	bool guest_stopped;		/* KVM_KVMCLOCK_CTRL: tell the guest once */
+};
+
+struct lodge_vcpu {
+	/* --- the hot part: every entry reads these --- */
+	struct lodge_vm *vm;
+	unsigned long requests;		/* shared */
+	int mode;			/* shared: enum lodge_vcpu_mode */
+	int cpu;			/* CPU of the current or last window, -1: none */
+	u32 st_valid, st_dirty;
+	bool flush_tlb;			/* guest translations of this vCPU are stale */
+	bool dr_touched;		/* load the guest's DRs in the next window */
+	bool tpr_window;		/* backend->tpr_window() is on */
+	u8 cr8;				/* the guest's TPR >> 4; the LAPIC has the full one */
+	u64 stage2_flushed;		/* mem.flush_gen this vCPU has acted on */
+	struct kvm_run *run;
+	struct lodge_exit exit;
+	struct lodge_events ev;
+	struct lodge_state st;
+
+	/* --- the rest --- */
+	struct mutex mutex;
+	unsigned int index;		/* in vm->vcpus */
+	u32 id;				/* as given to KVM_CREATE_VCPU: the APIC id */
+	int mp_state;			/* KVM_MP_STATE_*; written by the vCPU thread */
+	wait_queue_head_t wq;		/* shared: a halted vCPU sleeps here */
+	call_single_data_t kick_csd;	/* shared: the IPI of lodge_vcpu_kick() */
+
+	struct lapic *lapic;		/* &lapic_storage; NULL without an in-kernel irqchip */
+	struct lapic lapic_storage;
+	unsigned long pending_init_sipi;/* shared: bits for INIT and SIPI */
+	u8 sipi_vector;
+
+	struct lodge_fpu *fpu;		/* fpu.c */
+	struct kvm_cpuid_entry2 *cpuid;	/* cpuid.c */
+	unsigned int nr_cpuid;
+	u64 cr4_reserved;		/* cpuid.c: bits the guest may not set */
+	u64 xcr0_supported;
+	u8 maxphyaddr;
+	bool has_spec_ctrl;		/* the guest may use MSR_IA32_SPEC_CTRL */
+	u64 phys_reserved;		/* bits from maxphyaddr up */
+
+	u32 cpuid_features[LODGE_CPUID_WORDS];	/* by X86_FEATURE_*: lodge_guest_has() */
+
+	/* msr.c */
+	u64 msr_misc_enable, msr_mtrr_def, mtrr_var[16], mtrr_fix[11];
+	u64 msr_mcg_cap, msr_mcg_status, msr_mcg_ctl;
+	u64 mce_bank[LODGE_MCE_BANKS * 4];	/* CTL, STATUS, ADDR, MISC of each */
+	u64 msr_platform_info, msr_misc_features, msr_arch_capabilities;
+	u64 msr_ucode_rev, msr_hwcr, msr_de_cfg;
+
+	/* clock.c */
+	u64 tsc_adjust;
+	u64 tsc_epoch;			/* the host TSC's restarts this vCPU knows of */
+	u64 apic_base;			/* without an in-kernel LAPIC */
+	u32 tsc_khz;
+	struct lodge_kvmclock kvmclock;
+
+	void *pio_data;			/* the page behind kvm_run, shared with user space */
+	struct lodge_emulation emul;
+	struct lodge_pio pio;
+	unsigned int slot_hint;		/* slots.c: index of the last slot found */
+
+	bool has_run;			/* KVM_RUN was called: CPUID is settled */
+	sigset_t sigmask;
+	bool sigmask_set;
+
+	/* backend->vcpu_size bytes */
+	unsigned char backend[] __aligned(64);
+};
+
+static inline bool lodge_test_request(struct lodge_vcpu *vcpu, enum lodge_request r)
+{
+	return test_bit(r, &vcpu->requests);
+}
+
+/* Consumes request @r; what the requester wrote before it is visible after. */
+static inline bool lodge_take_request(struct lodge_vcpu *vcpu, enum lodge_request r)
+{
+	if (!test_bit(r, &vcpu->requests))
+		return false;
+	clear_bit(r, &vcpu->requests);
+	smp_mb__after_atomic();
+	return true;
+}
+
+/* Makes a request; follow with lodge_vcpu_kick() when the vCPU must notice soon. */
+static inline void lodge_make_request(struct lodge_vcpu *vcpu, enum lodge_request r)
+{
+	smp_wmb();
+	set_bit(r, &vcpu->requests);
+}
+
+/* vcpu.c: wakes the vCPU if it sleeps, interrupts it if it runs. Any context. */
+void lodge_vcpu_kick(struct lodge_vcpu *vcpu);
+
+/* vcpu.c: serves KVM_CREATE_VCPU: an fd, or an errno. */
+int lodge_vcpu_create(struct lodge_vm *vm, u32 id);
+void lodge_vcpu_free(struct lodge_vcpu *vcpu);
+/* vcpu.c: puts the vCPU into its state after power-up, or after INIT. */
+void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init);
+
+/* state.c: makes @groups valid in vcpu->st, fetching them when they are not. */
+static inline bool lodge_state_has(struct lodge_vcpu *vcpu, u32 groups)
+{
+	return (vcpu->st_valid & groups) == groups;
+}
+void __lodge_state_get(struct lodge_vcpu *vcpu, u32 groups);
+static inline void lodge_state_get(struct lodge_vcpu *vcpu, u32 groups)
+{
+	if (!lodge_state_has(vcpu, groups))
+		__lodge_state_get(vcpu, groups);
+}
+
+/* A group fetched before it is changed, and given back at the next entry. */
+static inline void lodge_state_edit(struct lodge_vcpu *vcpu, u32 groups)
+{
+	lodge_state_get(vcpu, groups);
+	vcpu->st_dirty |= groups;
+}
+
+/* Common code asks these of state it has made valid. */
+static inline bool lodge_is_paging(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->st.cr0 & (1ul << 31);
+}
+
+static inline bool lodge_is_long_mode(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->st.efer & (1ul << 10);
+}
+
+/* CS.L counts only with LMA. Needs LODGE_ST_SEGS. */
+static inline bool lodge_is_64bit(const struct lodge_vcpu *vcpu)
+{
+	return lodge_is_long_mode(vcpu) && vcpu->st.seg[LODGE_CS].l;
+}
+
+/* run.c */
+int lodge_vcpu_run(struct lodge_vcpu *vcpu);
+
+/*
+ * events.c: queue an exception for the guest, with KVM's rules for #DF and triple
+ * fault when one is already on its way.
+ */
+void lodge_queue_exception(struct lodge_vcpu *vcpu, u8 vector);
+void lodge_queue_exception_error(struct lodge_vcpu *vcpu, u8 vector, u32 error);
+void lodge_queue_page_fault(struct lodge_vcpu *vcpu, u64 cr2, u32 error);
+void lodge_queue_debug(struct lodge_vcpu *vcpu, u64 dr6_bits);
+static inline void lodge_queue_gp(struct lodge_vcpu *vcpu)
+{
+	lodge_queue_exception_error(vcpu, 13, 0);
+}
+
+#endif

@@ -1,0 +1,516 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Virtual machines: their life and the ioctls of a VM descriptor. Called by main.c and
+ * by the file operations. vm->lock guards creation of vCPUs and interrupt controllers;
+ * the parts lock themselves.
+ */
+#define pr_fmt(fmt) "lodge: " fmt
+
+#include <linux/anon_inodes.h>
+#include <linux/compat.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "kernel_compat.h"
+#include "backend.h"
+#include "irqchip.h"
+#include "main.h"
+#include "state.h"
+#include "trace.h"
+#include "vcpu.h"
+#include "vm.h"
+
+void lodge_vm_kill(struct lodge_vm *vm, const char *why)
+{
+	struct lodge_vcpu *vcpu;
+	unsigned int i;
+
+	if (xchg(&vm->dead, true))
+		return;
+	WARN(1, "lodge: a VM is dead after a broken invariant: %s\n", why);
+	lodge_for_each_vcpu(i, vcpu, vm) {
+		lodge_make_request(vcpu, LODGE_REQ_KICK);
+		lodge_vcpu_kick(vcpu);
+	}
+}
+
+void lodge_vm_get(struct lodge_vm *vm)
+{
+	refcount_inc(&vm->users);
+}
+
+/* The irqfds go first: they are what can still reach a VM from outside. */
+void lodge_vm_put(struct lodge_vm *vm)
+{
+	unsigned int i;
+
+	if (!refcount_dec_and_test(&vm->users))
+		return;
+	lodge_eventfds_destroy(&vm->eventfds);
+	irqchip_destroy(&vm->ic);
+	for (i = 0; i < vm->nr_vcpus; i++)
+		lodge_vcpu_free(vm->vcpus[i]);
+	lodge_memory_destroy(vm);
+	lodge_hw_put();
+	mmdrop(vm->mm);
+	kvfree(vm);
+}
+
+/*
+ * KVM_CHECK_EXTENSION: what works, and nothing else. Documentation/api.rst lists it.
+ */
+int lodge_check_extension(struct lodge_vm *vm, long ext)
+{
+	switch (ext) {
+	case KVM_CAP_USER_MEMORY:
+	case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
+	case KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
+	case KVM_CAP_READONLY_MEM:
+	case KVM_CAP_SYNC_MMU:
+	case KVM_CAP_USER_MEMORY2:
+	case KVM_CAP_HLT:
+	case KVM_CAP_IRQCHIP:
+	case KVM_CAP_PIT2:
+	case KVM_CAP_PIT_STATE2:
+	case KVM_CAP_REINJECT_CONTROL:
+	case KVM_CAP_IRQ_INJECT_STATUS:
+	case KVM_CAP_SIGNAL_MSI:
+	case KVM_CAP_IRQFD:
+	case KVM_CAP_IOEVENTFD:
+	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
+	case KVM_CAP_IOEVENTFD_NO_LENGTH:
+	case KVM_CAP_SET_TSS_ADDR:
+	case KVM_CAP_SET_IDENTITY_MAP_ADDR:
+	case KVM_CAP_SET_BOOT_CPU_ID:
+	case KVM_CAP_EXT_CPUID:
+	case KVM_CAP_EXT_EMUL_CPUID:
+	case KVM_CAP_GET_MSR_FEATURES:
+	case KVM_CAP_MP_STATE:
+	case KVM_CAP_VCPU_EVENTS:
+	case KVM_CAP_DEBUGREGS:
+	case KVM_CAP_XSAVE:
+	case KVM_CAP_XCRS:
+	case KVM_CAP_SREGS2:
+	case KVM_CAP_INTR_SHADOW:
+	case KVM_CAP_CLOCKSOURCE:
+	case KVM_CAP_KVMCLOCK_CTRL:
+	case KVM_CAP_CHECK_EXTENSION_VM:
+	case KVM_CAP_USER_NMI:
+	case KVM_CAP_INTERNAL_ERROR_DATA:
+	case KVM_CAP_IMMEDIATE_EXIT:
+	case KVM_CAP_GET_TSC_KHZ:
+	case KVM_CAP_TSC_DEADLINE_TIMER:
+	case KVM_CAP_VCPU_ATTRIBUTES:
+		return 1;
+	case KVM_CAP_MCE:
+		return LODGE_MCE_BANKS;
+	case KVM_CAP_XSAVE2:
+		return lodge_xsave_size();
+	case KVM_CAP_ADJUST_CLOCK:
+		return KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC | KVM_CLOCK_TSC_STABLE;
+	case KVM_CAP_NR_VCPUS:
+		return min_t(unsigned int, num_online_cpus(), LODGE_MAX_VCPUS);
+	case KVM_CAP_MAX_VCPUS:
+		return LODGE_MAX_VCPUS;
+	case KVM_CAP_MAX_VCPU_ID:
+		return LODGE_MAX_VCPU_ID;
+	case KVM_CAP_NR_MEMSLOTS:
+		return LODGE_MAX_SLOTS;
+	case KVM_CAP_IRQ_ROUTING:
+		return IRQCHIP_MAX_ROUTES;
+	default:
+		return 0;
+	}
+}
+
+static int create_irqchip(struct lodge_vm *vm)
+{
+	int r;
+
+	mutex_lock(&vm->lock);
+	if (vm->ic.kind != IRQCHIP_NONE)
+		r = -EEXIST;
+	else if (vm->nr_vcpus)
+		r = -EINVAL;
+	else
+		r = irqchip_create(&vm->ic);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static int create_pit(struct lodge_vm *vm, u32 flags)
+{
+	int r;
+
+	mutex_lock(&vm->lock);
+	if (vm->ic.has_pit)
+		r = -EEXIST;
+	else if (vm->ic.kind != IRQCHIP_KERNEL)
+		r = -ENOENT;
+	else
+		r = irqchip_create_pit(&vm->ic, flags);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static int ioctl_pit2(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_pit_config config;
+
+	if (copy_from_user(&config, argp, sizeof(config)))
+		return -EFAULT;
+	return create_pit(vm, config.flags);
+}
+
+static int ioctl_get_irqchip(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_irqchip *chip;
+	int r = -ENXIO;
+
+	chip = memdup_user(argp, sizeof(*chip));
+	if (IS_ERR(chip))
+		return PTR_ERR(chip);
+	if (vm->ic.kind == IRQCHIP_KERNEL)
+		r = irqchip_get_state(&vm->ic, chip);
+	if (!r && copy_to_user(argp, chip, sizeof(*chip)))
+		r = -EFAULT;
+	kfree(chip);
+	return r;
+}
+
+static int ioctl_set_irqchip(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_irqchip *chip;
+	int r = -ENXIO;
+
+	chip = memdup_user(argp, sizeof(*chip));
+	if (IS_ERR(chip))
+		return PTR_ERR(chip);
+	if (vm->ic.kind == IRQCHIP_KERNEL)
+		r = irqchip_set_state(&vm->ic, chip);
+	kfree(chip);
+	return r;
+}
+
+static int ioctl_get_pit2(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_pit_state2 state;
+
+	if (!vm->ic.has_pit)
+		return -ENXIO;
+	memset(&state, 0, sizeof(state));
+	pit_get_state(&vm->ic.pit, &state);
+	return copy_to_user(argp, &state, sizeof(state)) ? -EFAULT : 0;
+}
+
+static int ioctl_set_pit2(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_pit_state2 state;
+
+	if (copy_from_user(&state, argp, sizeof(state)))
+		return -EFAULT;
+	if (!vm->ic.has_pit)
+		return -ENXIO;
+	return pit_set_state(&vm->ic.pit, &state);
+}
+
+static int ioctl_reinject_control(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_reinject_control control;
+
+	if (copy_from_user(&control, argp, sizeof(control)))
+		return -EFAULT;
+	if (!vm->ic.has_pit)
+		return -ENXIO;
+	pit_set_reinject(&vm->ic.pit, control.pit_reinject);
+	return 0;
+}
+
+static int ioctl_irq_line(struct lodge_vm *vm, void __user *argp, bool status)
+{
+	struct kvm_irq_level level;
+
+	if (copy_from_user(&level, argp, sizeof(level)))
+		return -EFAULT;
+	if (!irqchip_in_kernel(&vm->ic))
+		return -ENXIO;
+	level.status = irqchip_set_irq(&vm->ic, IRQ_SOURCE_USER, level.irq, level.level);
+	if (status && copy_to_user(argp, &level, sizeof(level)))
+		return -EFAULT;
+	return 0;
+}
+
+static int ioctl_gsi_routing(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_irq_routing_entry *entries = NULL;
+	struct kvm_irq_routing routing;
+	int r;
+
+	if (copy_from_user(&routing, argp, sizeof(routing)))
+		return -EFAULT;
+	if (!irqchip_in_kernel(&vm->ic) || routing.nr > IRQCHIP_MAX_ROUTES || routing.flags)
+		return -EINVAL;
+	if (routing.nr) {
+		entries = vmemdup_user(argp + sizeof(routing),
+				       array_size(sizeof(*entries), routing.nr));
+		if (IS_ERR(entries))
+			return PTR_ERR(entries);
+	}
+	r = irqchip_set_routing(&vm->ic, entries, routing.nr, routing.flags);
+	kvfree(entries);
+	return r;
+}
+
+static int ioctl_signal_msi(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_msi msi;
+
+	if (copy_from_user(&msi, argp, sizeof(msi)))
+		return -EFAULT;
+	return irqchip_signal_msi(&vm->ic, &msi);
+}
+
+static int ioctl_irqfd(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_irqfd args;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+	return lodge_irqfd(&vm->eventfds, &args);
+}
+
+static int ioctl_ioeventfd(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_ioeventfd args;
+
+	if (copy_from_user(&args, argp, sizeof(args)))
+		return -EFAULT;
+	return lodge_ioeventfd(&vm->eventfds, &args);
+}
+
+static int ioctl_memory_region(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_userspace_memory_region2 region = {};
+
+	/* The old form is the head of the new one. */
+	if (copy_from_user(&region, argp, sizeof(struct kvm_userspace_memory_region)))
+		return -EFAULT;
+	return lodge_slot_set(vm, &region);
+}
+
+static int ioctl_memory_region2(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_userspace_memory_region2 region;
+
+	if (copy_from_user(&region, argp, sizeof(region)))
+		return -EFAULT;
+	return lodge_slot_set(vm, &region);
+}
+
+static int ioctl_dirty_log(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_dirty_log log;
+
+	if (copy_from_user(&log, argp, sizeof(log)))
+		return -EFAULT;
+	return lodge_dirty_log_get(vm, &log);
+}
+
+static int ioctl_get_clock(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_clock_data data;
+
+	memset(&data, 0, sizeof(data));
+	lodge_get_clock(vm, &data);
+	return copy_to_user(argp, &data, sizeof(data)) ? -EFAULT : 0;
+}
+
+static int ioctl_set_clock(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_clock_data data;
+
+	if (copy_from_user(&data, argp, sizeof(data)))
+		return -EFAULT;
+	return lodge_set_clock(vm, &data);
+}
+
+/* Real-mode support of old Intel CPUs: the address is kept for the VMX backend. */
+static int ioctl_tss_addr(struct lodge_vm *vm, unsigned long addr)
+{
+	if (addr > (unsigned int)(-3 * PAGE_SIZE))
+		return -EINVAL;
+	vm->tss_addr = addr;
+	return 0;
+}
+
+static int ioctl_identity_map(struct lodge_vm *vm, void __user *argp)
+{
+	u64 addr;
+	int r = 0;
+
+	if (copy_from_user(&addr, argp, sizeof(addr)))
+		return -EFAULT;
+	mutex_lock(&vm->lock);
+	if (vm->nr_vcpus)
+		r = -EINVAL;
+	else
+		vm->identity_map_addr = addr;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static int ioctl_boot_cpu(struct lodge_vm *vm, unsigned long id)
+{
+	int r = 0;
+
+	mutex_lock(&vm->lock);
+	if (vm->nr_vcpus)
+		r = -EBUSY;
+	else
+		vm->boot_cpu_id = id;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
+{
+	void __user *argp = (void __user *)arg;
+
+	if (vm->mm != current->mm || READ_ONCE(vm->dead))
+		return -EIO;
+
+	switch (cmd) {
+	case KVM_CREATE_VCPU:
+		return lodge_vcpu_create(vm, arg);
+	case KVM_CHECK_EXTENSION:
+		return lodge_check_extension(vm, arg);
+	case KVM_SET_USER_MEMORY_REGION:
+		return ioctl_memory_region(vm, argp);
+	case KVM_SET_USER_MEMORY_REGION2:
+		return ioctl_memory_region2(vm, argp);
+	case KVM_GET_DIRTY_LOG:
+		return ioctl_dirty_log(vm, argp);
+	case KVM_SET_TSS_ADDR:
+		return ioctl_tss_addr(vm, arg);
+	case KVM_SET_IDENTITY_MAP_ADDR:
+		return ioctl_identity_map(vm, argp);
+	case KVM_SET_BOOT_CPU_ID:
+		return ioctl_boot_cpu(vm, arg);
+	case KVM_CREATE_IRQCHIP:
+		return create_irqchip(vm);
+	case KVM_CREATE_PIT:
+		return create_pit(vm, KVM_PIT_SPEAKER_DUMMY);
+	case KVM_CREATE_PIT2:
+		return ioctl_pit2(vm, argp);
+	case KVM_GET_IRQCHIP:
+		return ioctl_get_irqchip(vm, argp);
+	case KVM_SET_IRQCHIP:
+		return ioctl_set_irqchip(vm, argp);
+	case KVM_GET_PIT2:
+		return ioctl_get_pit2(vm, argp);
+	case KVM_SET_PIT2:
+		return ioctl_set_pit2(vm, argp);
+	case KVM_REINJECT_CONTROL:
+		return ioctl_reinject_control(vm, argp);
+	case KVM_IRQ_LINE:
+		return ioctl_irq_line(vm, argp, false);
+	case KVM_IRQ_LINE_STATUS:
+		return ioctl_irq_line(vm, argp, true);
+	case KVM_SET_GSI_ROUTING:
+		return ioctl_gsi_routing(vm, argp);
+	case KVM_SIGNAL_MSI:
+		return ioctl_signal_msi(vm, argp);
+	case KVM_IRQFD:
+		return ioctl_irqfd(vm, argp);
+	case KVM_IOEVENTFD:
+		return ioctl_ioeventfd(vm, argp);
+	case KVM_GET_CLOCK:
+		return ioctl_get_clock(vm, argp);
+	case KVM_SET_CLOCK:
+		return ioctl_set_clock(vm, argp);
+	default:
+		return -ENOTTY;
+	}
+}
+
+static long lodge_vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	long r = vm_ioctl(file->private_data, cmd, arg);
+
+	if (r < 0)
+		trace_lodge_ioctl_error(LODGE_OBJECT_VM, cmd, r);
+	return r;
+}
+
+static int lodge_vm_release(struct inode *inode, struct file *file)
+{
+	lodge_vm_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = lodge_vm_ioctl,
+	.compat_ioctl = compat_ptr_ioctl,
+	.release = lodge_vm_release,
+	.llseek = noop_llseek,
+};
+
+static struct lodge_vm *vm_alloc(void)
+{
+	struct lodge_vm *vm;
+	int r;
+
+	vm = kvzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	if (!vm)
+		return ERR_PTR(-ENOMEM);
+	r = lodge_hw_get();
+	if (r)
+		goto err_free;
+
+	refcount_set(&vm->users, 1);
+	mutex_init(&vm->lock);
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	lodge_clock_init(vm);
+	irqchip_init(&vm->ic, &lodge_irqchip_ops);
+	lodge_eventfds_init(&vm->eventfds, &vm->ic);
+	r = lodge_memory_init(vm);
+	if (r)
+		goto err_hw;
+	return vm;
+
+err_hw:
+	mmdrop(vm->mm);
+	lodge_hw_put();
+err_free:
+	kvfree(vm);
+	return ERR_PTR(r);
+}
+
+/**
+ * lodge_vm_create() - serve KVM_CREATE_VM
+ * @type: machine type; 0 is the only one
+ *
+ * Return: a descriptor; -EINVAL (type), -EBUSY (another hypervisor has the hardware),
+ * -ENOMEM, -EMFILE, -EINTR.
+ */
+int lodge_vm_create(unsigned long type)
+{
+	struct lodge_vm *vm;
+	int fd;
+
+	if (type)
+		return -EINVAL;
+	vm = vm_alloc();
+	if (IS_ERR(vm))
+		return PTR_ERR(vm);
+	fd = anon_inode_getfd("lodge-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		lodge_vm_put(vm);
+	return fd;
+}

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * A virtual machine: what all its vCPUs share. vm.c owns its life; each part below
+ * belongs to the file named beside it, which also states that part's lock.
+ */
+#ifndef LODGE_VM_H
+#define LODGE_VM_H
+
+#include <linux/kvm.h>
+#include <linux/mutex.h>
+#include <linux/refcount.h>
+#include <linux/types.h>
+#include <linux/xarray.h>
+
+#include "memory.h"
+#include "irqchip/eventfd.h"
+#include "irqchip/irqchip.h"
+
+#define LODGE_MAX_VCPUS		64
+#define LODGE_MAX_VCPU_ID	256	/* exclusive; xAPIC ids fit one byte */
+
+struct lodge_vcpu;
+
+struct lodge_clock {			/* clock.c */
+	raw_spinlock_t lock;		/* all of it; taken with IRQs off */
+	s64 kvmclock_offset;		/* ns: guest kvmclock = boottime + offset */
+	u64 wall_clock_msr;
+	/*
+	 * With a stable host TSC and one offset for all vCPUs, kvmclock is a function of
+	 * the TSC: it was master_ns + kvmclock_offset when the host's TSC was master_tsc.
+	 */
+	bool stable;
+	u64 master_ns, master_tsc;
+	u64 tsc_epoch;			/* restarts of the host's TSC seen so far */
+	/* vCPUs whose TSC is written "at once" are given one offset */
+	u64 last_tsc_ns;		/* of the last write, matched or not */
+	u64 last_tsc_write;
+	u64 last_tsc_offset;
+	u32 last_tsc_khz;
+};
+
+struct lodge_vm {
+	struct mm_struct *mm;		/* the creator's; every ioctl checks it */
+	refcount_t users;		/* VM fd, each vCPU fd */
+	struct mutex lock;		/* creation of vCPUs, irqchip, PIT, clock set-up */
+	bool dead;			/* a broken invariant: -EIO from every ioctl */
+	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD enabled */
+	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT enabled */
+
+	/* vCPUs, in order of creation; slots are filled under lock, never emptied */
+	unsigned int nr_vcpus;		/* smp_store_release() after vcpus[n] */
+	struct lodge_vcpu *vcpus[LODGE_MAX_VCPUS];
+
+	struct lodge_memory mem;	/* slots.c, stage2.c */
+
+	struct irqchip ic;			/* irqchip/; ic.kind is set once, under lock */
+	struct lodge_eventfds eventfds;		/* irqchip/eventfd.c */
+
+	struct lodge_clock clock;
+	u32 boot_cpu_id;		/* KVM_SET_BOOT_CPU_ID: the vCPU that starts running */
+	unsigned long tss_addr;
+	u64 identity_map_addr;
+};
+
+/* Marks the VM dead after a broken invariant, warns once, kicks every vCPU out. */
+void lodge_vm_kill(struct lodge_vm *vm, const char *why);
+
+#define LODGE_BUG_ON(cond, vm) ({				\
+	bool __broken = unlikely(cond);				\
+	if (__broken)						\
+		lodge_vm_kill(vm, #cond);			\
+	__broken;						\
+})
+
+/* Drops one reference; the last frees the VM. Process context. */
+void lodge_vm_get(struct lodge_vm *vm);
+void lodge_vm_put(struct lodge_vm *vm);
+
+/* vm.c: serves KVM_CREATE_VM: an fd, or an errno. */
+int lodge_vm_create(unsigned long type);
+
+/* vm.c: value of KVM_CHECK_EXTENSION, for the node and for a VM. */
+int lodge_check_extension(struct lodge_vm *vm, long ext);
+
+/* Walks the vCPUs that exist; safe without locks, they live as long as the VM. */
+static inline struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int i)
+{
+	return i < smp_load_acquire(&vm->nr_vcpus) ? vm->vcpus[i] : NULL;
+}
+
+#define lodge_for_each_vcpu(i, vcpu, vm) \
+	for ((i) = 0; ((vcpu) = lodge_vm_vcpu(vm, i)); (i)++)
+
+#endif
