@@ -75,7 +75,7 @@ static inline enum hrtimer_restart lodge_timer_expired(struct hrtimer *hrtimer)
 static inline void lodge_timer_init(struct lodge_timer *t, lodge_timer_fn fn)
 {
 	t->fn = fn;
-#ifdef LODGE_HAVE_HRTIMER_SETUP
+#if LODGE_HAVE_HRTIMER_SETUP
 	hrtimer_setup(&t->hrtimer, lodge_timer_expired, CLOCK_MONOTONIC,
 		      HRTIMER_MODE_ABS_HARD);
 #else
@@ -84,16 +84,22 @@ static inline void lodge_timer_init(struct lodge_timer *t, lodge_timer_fn fn)
 #endif
 }
 
+/* A guest may name a time that ktime_t, which is signed, cannot. */
+static inline ktime_t lodge_expiry(u64 expires)
+{
+	return ns_to_ktime(min_t(u64, expires, KTIME_MAX));
+}
+
 /* Starts or restarts @t for @expires, in ns of CLOCK_MONOTONIC. */
 static inline void lodge_timer_start(struct lodge_timer *t, u64 expires)
 {
-	hrtimer_start(&t->hrtimer, ns_to_ktime(expires), HRTIMER_MODE_ABS_HARD);
+	hrtimer_start(&t->hrtimer, lodge_expiry(expires), HRTIMER_MODE_ABS_HARD);
 }
 
 /* The same, and the timer stays on this CPU: for the vCPU that runs here. */
 static inline void lodge_timer_start_here(struct lodge_timer *t, u64 expires)
 {
-	hrtimer_start(&t->hrtimer, ns_to_ktime(expires),
+	hrtimer_start(&t->hrtimer, lodge_expiry(expires),
 		      HRTIMER_MODE_ABS_PINNED_HARD);
 }
 

@@ -67,7 +67,7 @@ static struct workqueue_struct *end_wq;
 
 static void signal(struct eventfd_ctx *ctx)
 {
-#ifdef LODGE_HAVE_EVENTFD_SIGNAL_1ARG
+#if LODGE_HAVE_EVENTFD_SIGNAL_1ARG
 	eventfd_signal(ctx);
 #else
 	eventfd_signal(ctx, 1);
