@@ -202,7 +202,8 @@ struct lodge_vcpu {
 
 	/* clock.c */
 	u64 tsc_adjust;
-	u64 tsc_epoch;			/* the host TSC's restarts this vCPU knows of */
+	u64 tsc_lost;			/* by the host in suspends, as far as made up for */
+	u64 tsc_set, tsc_set_ns;	/* value and boottime when the offset was last set */
 	u64 apic_base;			/* without an in-kernel LAPIC */
 	u32 tsc_khz;
 	struct lodge_kvmclock kvmclock;

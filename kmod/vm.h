@@ -31,7 +31,7 @@ struct lodge_clock {			/* clock.c */
 	 */
 	bool stable;
 	u64 master_ns, master_tsc;
-	u64 tsc_epoch;			/* restarts of the host's TSC seen so far */
+	u64 tsc_lost;			/* by the host in suspends, as far as made up for */
 	/* vCPUs whose TSC is written "at once" are given one offset */
 	u64 last_tsc_ns;		/* of the last write, matched or not */
 	u64 last_tsc_write;

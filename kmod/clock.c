@@ -1,0 +1,563 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Time as a guest sees it: its TSC, and kvmclock built on it. Called by msr.c, run.c,
+ * vm.c, vcpu.c and the LAPIC's timer. vm->clock is guarded by its raw lock, a vCPU's
+ * own fields by vcpu->mutex.
+ */
+#include <linux/ktime.h>
+#include <linux/math64.h>
+#include <linux/spinlock.h>
+#include <linux/timekeeping.h>
+#include <linux/uaccess.h>
+#include <asm/cpufeature.h>
+#include <asm/pvclock-abi.h>
+#include <asm/pvclock.h>
+#include <asm/tsc.h>
+
+#include "kernel_compat.h"
+#include "state.h"
+#include "vm.h"
+
+#define CLOCK_FLAGS	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
+
+/* A rate this near the host's is the host's: KVM's tolerance. */
+#define TSC_TOLERANCE_PPM	250
+
+/* Longest stretch handed to a timer: sums with it must not overflow. */
+#define DEADLINE_MAX_NS		(S64_MAX / 4)
+
+/* On an unstable TSC a page older than this is written again, for its drift. */
+#define CLOCK_REFRESH		(HZ)
+
+/*
+ * Cycles by which the host's TSC fell back in suspends. Adding it to the TSC gives a
+ * counter that never restarts; each offset is brought up to date at the next entry.
+ */
+static u64 tsc_lost;
+static u64 tsc_at_suspend;
+
+static u32 host_tsc_khz(void)
+{
+	/* 0: the kernel could not calibrate it. Any rate is as good as another then. */
+	return tsc_khz ?: 1000000;
+}
+
+/* Do all CPUs' TSCs run in step, at one rate, for ever? */
+static bool host_tsc_stable(void)
+{
+	return boot_cpu_has(X86_FEATURE_CONSTANT_TSC) && !check_tsc_unstable();
+}
+
+static u64 ns_to_cycles(u64 ns, u32 khz)
+{
+	return mul_u64_u32_div(ns, khz, NSEC_PER_MSEC);
+}
+
+/*
+ * Factor and shift of the pvclock ABI: ns = ((cycles << shift) * mul) >> 32, with a
+ * negative shift to the right.
+ */
+static void tsc_scale(u32 khz, u32 *mul, s8 *shift)
+{
+	u64 scaled = (u64)NSEC_PER_MSEC << 32;
+	s8 s = 0;
+
+	while (div_u64(scaled, khz) > U32_MAX) {
+		scaled >>= 1;
+		s++;
+	}
+	while (div_u64(scaled, khz) < BIT(31)) {
+		scaled <<= 1;
+		s--;
+	}
+	*mul = div_u64(scaled, khz);
+	*shift = s;
+}
+
+u64 lodge_read_guest_tsc(const struct lodge_vcpu *vcpu)
+{
+	return rdtsc() + READ_ONCE(vcpu->st.tsc_offset);
+}
+
+u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
+{
+	u64 now = lodge_read_guest_tsc(vcpu);
+
+	if (deadline <= now)
+		return 0;
+	return min_t(u64, mul_u64_u32_div(deadline - now, NSEC_PER_MSEC, vcpu->tsc_khz),
+		     DEADLINE_MAX_NS);
+}
+
+/* The VM's kvmclock --------------------------------------------------------- */
+
+/* kvmclock in ns at host TSC @tsc, which is about now. Needs clock->lock. */
+static u64 kvmclock_at(const struct lodge_clock *clock, u64 tsc)
+{
+	u32 mul;
+	s8 shift;
+
+	if (!clock->stable)
+		return ktime_get_boottime_ns() + clock->kvmclock_offset;
+	tsc_scale(host_tsc_khz(), &mul, &shift);
+	return clock->master_ns + clock->kvmclock_offset +
+	       pvclock_scale_delta(tsc - clock->master_tsc, mul, shift);
+}
+
+/* Lets kvmclock go on from here with the host's boottime. Needs clock->lock. */
+static void set_master(struct lodge_clock *clock)
+{
+	clock->master_tsc = rdtsc_ordered();
+	clock->master_ns = ktime_get_boottime_ns();
+}
+
+/*
+ * Decides anew whether kvmclock can be a function of the TSC. A vCPU's vDSO may read
+ * another one's page, so that every offset must be the same. True when it changed;
+ * the clock itself does not jump. Needs clock->lock.
+ */
+static bool update_stable(struct lodge_vm *vm)
+{
+	struct lodge_clock *clock = &vm->clock;
+	u64 lost = READ_ONCE(tsc_lost);
+	bool stable = host_tsc_stable();
+	struct lodge_vcpu *vcpu;
+	unsigned int i;
+	u64 first = 0, now;
+
+	lodge_for_each_vcpu(i, vcpu, vm) {
+		u64 offset = READ_ONCE(vcpu->st.tsc_offset) + lost - READ_ONCE(vcpu->tsc_lost);
+
+		if (!i)
+			first = offset;
+		if (offset != first)
+			stable = false;
+	}
+	if (stable == clock->stable)
+		return false;
+
+	if (stable) {
+		set_master(clock);
+	} else {
+		now = kvmclock_at(clock, rdtsc_ordered());
+		clock->kvmclock_offset = now - ktime_get_boottime_ns();
+	}
+	clock->stable = stable;
+	return true;
+}
+
+/* Every vCPU writes its page before it enters the guest again. */
+static void update_all_pages(struct lodge_vm *vm)
+{
+	struct lodge_vcpu *vcpu;
+	unsigned int i;
+
+	lodge_for_each_vcpu(i, vcpu, vm) {
+		lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+		lodge_vcpu_kick(vcpu);
+	}
+}
+
+void lodge_clock_init(struct lodge_vm *vm)
+{
+	struct lodge_clock *clock = &vm->clock;
+
+	raw_spin_lock_init(&clock->lock);
+	clock->stable = host_tsc_stable();
+	clock->tsc_lost = READ_ONCE(tsc_lost);
+	set_master(clock);
+	/* kvmclock begins at 0 with the VM. */
+	clock->kvmclock_offset = -clock->master_ns;
+}
+
+void lodge_get_clock(struct lodge_vm *vm, struct kvm_clock_data *data)
+{
+	struct lodge_clock *clock = &vm->clock;
+	unsigned long flags;
+
+	memset(data, 0, sizeof(*data));
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	data->host_tsc = rdtsc_ordered();
+	data->clock = kvmclock_at(clock, data->host_tsc);
+	if (clock->stable) {
+		data->realtime = ktime_get_real_ns();
+		data->flags = CLOCK_FLAGS;
+	} else {
+		data->host_tsc = 0;
+	}
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+}
+
+int lodge_set_clock(struct lodge_vm *vm, const struct kvm_clock_data *data)
+{
+	struct lodge_clock *clock = &vm->clock;
+	u64 value = data->clock, now_real;
+	unsigned long flags;
+
+	if (data->flags & ~CLOCK_FLAGS)
+		return -EINVAL;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	/* Time has passed since the value was taken, on another host perhaps. */
+	if (data->flags & KVM_CLOCK_REALTIME) {
+		now_real = ktime_get_real_ns();
+		if (now_real > data->realtime)
+			value += now_real - data->realtime;
+	}
+	set_master(clock);
+	clock->kvmclock_offset = value - clock->master_ns;
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	update_all_pages(vm);
+	return 0;
+}
+
+/*
+ * Version odd, contents, version even: a guest that reads in between tries again. The
+ * version goes on from what the guest's page has.
+ */
+static void write_page(struct lodge_vm *vm, u64 gpa, struct pvclock_vcpu_time_info *info)
+{
+	struct pvclock_vcpu_time_info old;
+
+	if (lodge_read_gpa(vm, gpa, &old, sizeof(old)))
+		return;
+	info->version = (old.version | 1) + (old.version & 1 ? 2 : 0);
+	/* The guest clears this one itself, once it has seen it. */
+	info->flags |= old.flags & PVCLOCK_GUEST_STOPPED;
+
+	if (lodge_write_gpa(vm, gpa, &info->version, sizeof(info->version)))
+		return;
+	smp_wmb();
+	if (lodge_write_gpa(vm, gpa, info, sizeof(*info)))
+		return;
+	smp_wmb();
+	info->version++;
+	lodge_write_gpa(vm, gpa, &info->version, sizeof(info->version));
+}
+
+void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
+{
+	struct lodge_clock *clock = &vcpu->vm->clock;
+	struct pvclock_vcpu_time_info info = {};
+	unsigned long flags;
+	bool changed;
+
+	if (!(vcpu->kvmclock.msr & 1))
+		return;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	changed = update_stable(vcpu->vm);
+	if (clock->stable) {
+		info.tsc_timestamp = clock->master_tsc + vcpu->st.tsc_offset;
+		info.system_time = clock->master_ns + clock->kvmclock_offset;
+		info.flags = PVCLOCK_TSC_STABLE_BIT;
+	} else {
+		info.tsc_timestamp = rdtsc_ordered() + vcpu->st.tsc_offset;
+		info.system_time = ktime_get_boottime_ns() + clock->kvmclock_offset;
+	}
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	if (changed)
+		update_all_pages(vcpu->vm);
+
+	tsc_scale(vcpu->tsc_khz, &info.tsc_to_system_mul, &info.tsc_shift);
+	if (vcpu->kvmclock.guest_stopped) {
+		info.flags |= PVCLOCK_GUEST_STOPPED;
+		vcpu->kvmclock.guest_stopped = false;
+	}
+	vcpu->kvmclock.refreshed = jiffies;
+	write_page(vcpu->vm, vcpu->kvmclock.msr & ~1ull, &info);
+}
+
+int lodge_kvmclock_set_msr(struct lodge_vcpu *vcpu, u64 data)
+{
+	vcpu->kvmclock.msr = data;
+	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+	return 0;
+}
+
+/* The time of day when kvmclock was 0, with the version protocol of the other page. */
+int lodge_wall_clock_set_msr(struct lodge_vm *vm, u64 data)
+{
+	struct lodge_clock *clock = &vm->clock;
+	struct pvclock_wall_clock wall;
+	unsigned long flags;
+	u64 boot_ns;
+	u32 nsec;
+
+	clock->wall_clock_msr = data;
+	if (!data || lodge_read_gpa(vm, data, &wall, sizeof(wall)))
+		return 0;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	boot_ns = ktime_get_real_ns() - kvmclock_at(clock, rdtsc_ordered());
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+
+	wall.version = (wall.version | 1) + (wall.version & 1 ? 2 : 0);
+	wall.sec = div_u64_rem(boot_ns, NSEC_PER_SEC, &nsec);
+	wall.nsec = nsec;
+	if (lodge_write_gpa(vm, data, &wall.version, sizeof(wall.version)))
+		return 0;
+	smp_wmb();
+	lodge_write_gpa(vm, data, &wall, sizeof(wall));
+	smp_wmb();
+	wall.version++;
+	lodge_write_gpa(vm, data, &wall.version, sizeof(wall.version));
+	return 0;
+}
+
+int lodge_kvmclock_ctrl(struct lodge_vcpu *vcpu)
+{
+	if (!(vcpu->kvmclock.msr & 1))
+		return -EINVAL;
+	vcpu->kvmclock.guest_stopped = true;
+	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+	return 0;
+}
+
+/* The guest's TSC ------------------------------------------------------------- */
+
+/* From now on the guest's TSC is the host's plus @offset, which makes it @value. */
+static void set_offset(struct lodge_vcpu *vcpu, u64 offset, u64 value, u64 now_ns)
+{
+	WRITE_ONCE(vcpu->st.tsc_offset, offset);
+	vcpu->st_valid |= LODGE_ST_TSC;
+	vcpu->st_dirty |= LODGE_ST_TSC;
+	vcpu->tsc_set = value;
+	vcpu->tsc_set_ns = now_ns;
+	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+}
+
+/* After the offset changed: who depends on it. */
+static void offset_changed(struct lodge_vcpu *vcpu)
+{
+	struct lodge_clock *clock = &vcpu->vm->clock;
+	unsigned long flags;
+	bool changed;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	changed = update_stable(vcpu->vm);
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	if (changed)
+		update_all_pages(vcpu->vm);
+	if (vcpu->lapic)
+		lapic_tsc_changed(vcpu->lapic);
+}
+
+/* Is a write of @value at @now_ns meant to be what the other vCPUs' TSCs are now? */
+static bool meant_to_match(const struct lodge_vcpu *vcpu, u64 value, u64 now_ns)
+{
+	const struct lodge_clock *clock = &vcpu->vm->clock;
+	u64 second = vcpu->tsc_khz * 1000ull;
+	u64 expected;
+
+	if (vcpu->tsc_khz != clock->last_tsc_khz)
+		return false;
+	if (!value)
+		return true;	/* a vCPU after its reset */
+	expected = clock->last_tsc_write +
+		   ns_to_cycles(now_ns - clock->last_tsc_ns, vcpu->tsc_khz);
+	return value < expected + second && value + second > expected;
+}
+
+static void note_write(struct lodge_vcpu *vcpu, u64 value, u64 offset, u64 now_ns)
+{
+	struct lodge_clock *clock = &vcpu->vm->clock;
+
+	clock->last_tsc_ns = now_ns;
+	clock->last_tsc_write = value;
+	clock->last_tsc_offset = offset;
+	clock->last_tsc_khz = vcpu->tsc_khz;
+}
+
+/*
+ * A VMM restores the TSCs of its vCPUs one after the other, with values that were all
+ * taken at about one time. Written as they are they would come to differ by the time
+ * between the ioctls; so values that lie near each other get one offset, as in KVM.
+ */
+static void synchronize(struct lodge_vcpu *vcpu, u64 value)
+{
+	struct lodge_clock *clock = &vcpu->vm->clock;
+	unsigned long flags;
+	u64 offset, now_ns;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	now_ns = ktime_get_boottime_ns();
+	offset = value - rdtsc();
+	if (meant_to_match(vcpu, value, now_ns)) {
+		if (host_tsc_stable()) {
+			offset = clock->last_tsc_offset;
+		} else {
+			value += ns_to_cycles(now_ns - clock->last_tsc_ns, vcpu->tsc_khz);
+			offset = value - rdtsc();
+		}
+	}
+	note_write(vcpu, value, offset, now_ns);
+	set_offset(vcpu, offset, rdtsc() + offset, now_ns);
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	offset_changed(vcpu);
+}
+
+static void adjust_offset(struct lodge_vcpu *vcpu, u64 change)
+{
+	u64 offset = vcpu->st.tsc_offset + change;
+
+	set_offset(vcpu, offset, rdtsc() + offset, ktime_get_boottime_ns());
+	offset_changed(vcpu);
+}
+
+void lodge_tsc_write(struct lodge_vcpu *vcpu, u64 value, bool host)
+{
+	u64 change;
+
+	if (host) {
+		synchronize(vcpu, value);
+		return;
+	}
+	/* Intel SDM volume 3, "IA32_TSC_ADJUST MSR": it moves by as much as the TSC. */
+	change = value - lodge_read_guest_tsc(vcpu);
+	vcpu->tsc_adjust += change;
+	adjust_offset(vcpu, change);
+}
+
+/* A VMM restores TSC and TSC_ADJUST both: the second must not move the first. */
+void lodge_tsc_adjust_write(struct lodge_vcpu *vcpu, u64 value, bool host)
+{
+	u64 change = value - vcpu->tsc_adjust;
+
+	if (!lodge_guest_has(vcpu, X86_FEATURE_TSC_ADJUST))
+		return;
+	vcpu->tsc_adjust = value;
+	if (!host)
+		adjust_offset(vcpu, change);
+}
+
+void lodge_clock_vcpu_init(struct lodge_vcpu *vcpu)
+{
+	vcpu->tsc_khz = host_tsc_khz();
+	vcpu->tsc_adjust = 0;
+	vcpu->tsc_lost = READ_ONCE(tsc_lost);
+	synchronize(vcpu, 0);
+}
+
+int lodge_get_tsc_khz(struct lodge_vcpu *vcpu)
+{
+	return vcpu->tsc_khz;
+}
+
+int lodge_set_tsc_khz(struct lodge_vcpu *vcpu, u32 khz)
+{
+	u32 host = host_tsc_khz();
+	u32 tolerance = mul_u64_u32_div(host, TSC_TOLERANCE_PPM, 1000000);
+
+	if (!khz)
+		khz = host;
+	if (khz < host - tolerance || khz > host + tolerance)
+		return -EINVAL;
+	vcpu->tsc_khz = khz;
+	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+	return 0;
+}
+
+/* The host's TSC ---------------------------------------------------------------- */
+
+void lodge_clock_suspend(void)
+{
+	tsc_at_suspend = rdtsc_ordered();
+}
+
+void lodge_clock_resume(void)
+{
+	u64 now = rdtsc_ordered();
+
+	if (now < tsc_at_suspend)
+		WRITE_ONCE(tsc_lost, tsc_lost + tsc_at_suspend - now);
+}
+
+/* The host slept: the guest's TSC goes on where it was, kvmclock counts the night. */
+static void make_up_for_suspend(struct lodge_vcpu *vcpu)
+{
+	struct lodge_clock *clock = &vcpu->vm->clock;
+	u64 lost = READ_ONCE(tsc_lost);
+	unsigned long flags;
+	u64 offset;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	offset = vcpu->st.tsc_offset + lost - vcpu->tsc_lost;
+	set_offset(vcpu, offset, rdtsc() + offset, ktime_get_boottime_ns());
+	vcpu->tsc_lost = lost;
+	if (clock->tsc_lost != lost) {
+		clock->last_tsc_offset += lost - clock->tsc_lost;
+		clock->tsc_lost = lost;
+		set_master(clock);
+	}
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+}
+
+/*
+ * This CPU's TSC may be ahead of or behind the last one's. What the guest's TSC should
+ * be follows from the time since it was set; a little more or less is the drift
+ * between the two, which no correction must make visible.
+ */
+static void make_up_for_move(struct lodge_vcpu *vcpu)
+{
+	u64 now_ns = ktime_get_boottime_ns();
+	u64 elapsed = ns_to_cycles(now_ns - vcpu->tsc_set_ns, vcpu->tsc_khz);
+	u64 expected = vcpu->tsc_set + elapsed;
+	u64 tolerance = vcpu->tsc_khz + (elapsed >> 11);	/* 1 ms and 488 ppm */
+	s64 error = expected - lodge_read_guest_tsc(vcpu);
+
+	if (abs(error) > tolerance)
+		set_offset(vcpu, vcpu->st.tsc_offset + error, expected, now_ns);
+	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+}
+
+void lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu)
+{
+	if (unlikely(vcpu->tsc_lost != READ_ONCE(tsc_lost)))
+		make_up_for_suspend(vcpu);
+	if (likely(host_tsc_stable()))
+		return;
+	if (cpu != vcpu->cpu && vcpu->cpu != -1)
+		make_up_for_move(vcpu);
+	else if (vcpu->vm->clock.stable ||
+		 time_after(jiffies, vcpu->kvmclock.refreshed + CLOCK_REFRESH))
+		lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+}
+
+/* Device attributes ---------------------------------------------------------------- */
+
+int lodge_vcpu_has_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *attr)
+{
+	return attr->group == KVM_VCPU_TSC_CTRL && attr->attr == KVM_VCPU_TSC_OFFSET ?
+	       0 : -ENXIO;
+}
+
+int lodge_vcpu_get_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *attr)
+{
+	u64 __user *user = u64_to_user_ptr(attr->addr);
+	int ret = lodge_vcpu_has_attr(vcpu, attr);
+
+	return ret ?: put_user(vcpu->st.tsc_offset, user);
+}
+
+int lodge_vcpu_set_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *attr)
+{
+	struct lodge_clock *clock = &vcpu->vm->clock;
+	u64 __user *user = u64_to_user_ptr(attr->addr);
+	int ret = lodge_vcpu_has_attr(vcpu, attr);
+	unsigned long flags;
+	u64 offset, now_ns;
+
+	if (ret)
+		return ret;
+	if (get_user(offset, user))
+		return -EFAULT;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	now_ns = ktime_get_boottime_ns();
+	note_write(vcpu, rdtsc() + offset, offset, now_ns);
+	set_offset(vcpu, offset, rdtsc() + offset, now_ns);
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	offset_changed(vcpu);
+	return 0;
+}
