@@ -131,8 +131,8 @@ void lodge_cpuid_init(struct lodge_vcpu *vcpu);
 void lodge_cpuid_free(struct lodge_vcpu *vcpu);
 
 /*
- * KVM_GET_SUPPORTED_CPUID and (@emulated) KVM_GET_EMULATED_CPUID, whole: 0, -EFAULT,
- * -E2BIG (nent too small), -EINVAL, -ENOMEM.
+ * KVM_GET_SUPPORTED_CPUID and (@emulated: an empty list) KVM_GET_EMULATED_CPUID, whole:
+ * 0, -EFAULT, -E2BIG (nent too small), -ENOMEM.
  */
 int lodge_get_supported_cpuid(struct kvm_cpuid2 __user *user, bool emulated);
 
@@ -155,6 +155,15 @@ void lodge_cpuid(struct lodge_vcpu *vcpu, u32 eax, u32 ecx, struct lodge_cpuid_r
 static inline bool lodge_guest_has(const struct lodge_vcpu *vcpu, unsigned int feature)
 {
 	return vcpu->cpuid_features[feature / 32] & BIT(feature % 32);
+}
+
+/*
+ * Has the guest asked for CPUID to fault above CPL 0 (MSR_MISC_FEATURES_ENABLES)? Then
+ * the exit handler injects #GP(0). Any tier; needs LODGE_ST_SEGS only when it has.
+ */
+static inline bool lodge_cpuid_faulting(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->msr_misc_features & 1;
 }
 
 /* Can lodge virtualize X86_FEATURE_* on this host? Any context. */
@@ -291,9 +300,7 @@ u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline);
 int lodge_get_tsc_khz(struct lodge_vcpu *vcpu);
 int lodge_set_tsc_khz(struct lodge_vcpu *vcpu, u32 khz);
 
-/*
- * KVM_HAS/GET/SET_DEVICE_ATTR on a vCPU (group KVM_VCPU_TSC_CTRL): 0, -ENXIO, -EFAULT.
- */
+/* KVM_HAS/GET/SET_DEVICE_ATTR on a vCPU (group KVM_VCPU_TSC_CTRL): 0, -ENXIO, -EFAULT. */
 int lodge_vcpu_has_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *attr);
 int lodge_vcpu_get_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *attr);
 int lodge_vcpu_set_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *attr);
