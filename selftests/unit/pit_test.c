@@ -309,10 +309,13 @@ static void latches(void)
 	/* Only the channels named are latched. */
 	load(1, 2, 77);
 	at(1);
-	outb(0x43, 0xd2);
+	outb(0x43, 0xd8);
 	at(10);
-	EQ(inb(0x40) & 0x0f, 0x0e);
 	EQ(read_word(1), 67);
+	outb(0x43, 0xd4);
+	at(20);
+	EQ(read_word(1), 67);
+	EQ(read_word(1), 57);
 	machine_stop();
 }
 
