@@ -141,6 +141,8 @@ void rtc_attach(struct vm *vm)
 	rtc->nvram[STATUS_A] = A_DIVIDER;
 	rtc->nvram[STATUS_B] = B_24_HOURS;
 	rtc->nvram[STATUS_D] = D_VALID;
+	/* The C library looks for its time zone once; the sandbox would forbid it later. */
+	latch_time(rtc);
 	bus_add(&vm->ports, &(struct bus_device){
 		.base = RTC_PORT, .size = 2, .access = rtc_access, .opaque = rtc,
 	});

@@ -31,8 +31,13 @@
 #include "virtio.h"
 #include "vm.h"
 
-/* Comes first, so that --append can override each word of it. */
-#define BASE_CMDLINE	"console=ttyS0 panic=-1"
+/*
+ * Comes first, so that --append can override each word of it.  With
+ * hardware-reduced ACPI, Linux takes EFI for the only way to reboot, even where
+ * there is none, and then falls into a BIOS that is not there either: reboot=k
+ * sends it to the i8042.
+ */
+#define BASE_CMDLINE	"console=ttyS0 panic=-1 reboot=k"
 
 struct machine {
 	struct vm vm;
@@ -89,10 +94,10 @@ static void prepare_input(struct machine *machine, const struct run_options *opt
 				(options->tap ? WITH_NET : 0));
 		machine->initrd.data = cpio.data;
 		machine->initrd.size = cpio.size;
-		extra = " quiet";
+		extra = " loglevel=3";
 		/* Nobody is there to use a shell: say what there is to see, and end. */
 		if (options->console.kind == CONSOLE_STDIO && !isatty(STDIN_FILENO))
-			extra = " quiet lodge.report";
+			extra = " loglevel=3 lodge.report";
 	}
 	if (asprintf(&machine->cmdline, "%s%s%s%s", BASE_CMDLINE, extra,
 		     *options->append ? " " : "", options->append) < 0)

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <sys/capability.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -65,6 +66,8 @@ static const int allowed_calls[] = {
 	SCMP_SYS(munmap), SCMP_SYS(brk), SCMP_SYS(close), SCMP_SYS(exit), SCMP_SYS(exit_group),
 };
 
+static const int mapping_calls[] = { SCMP_SYS(mmap), SCMP_SYS(mprotect) };
+
 static const unsigned int allowed_ioctls[] = {
 	KVM_RUN, KVM_IRQ_LINE, KVM_GET_REGS, KVM_TRANSLATE,
 	TUNSETOFFLOAD,
@@ -86,6 +89,10 @@ void sandbox_filter_system_calls(void)
 		error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
 					 SCMP_A1(SCMP_CMP_MASKED_EQ, 0xffffffff,
 						 allowed_ioctls[i]));
+	/* The C library's allocator maps memory, but never to run it. */
+	for (size_t i = 0; i < ARRAY_SIZE(mapping_calls) && !error; i++)
+		error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, mapping_calls[i], 1,
+					 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
 	if (!error)
 		error = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
 	if (!error)
