@@ -45,7 +45,7 @@ struct lodge_backend {
 
 	/*
 	 * Takes or gives back this CPU's virtualization hardware. IRQs off, on the CPU.
-	 * 0, -EBUSY when somebody else holds it, -ENOMEM.
+	 * 0, or -EBUSY when somebody else holds it.
 	 */
 	int (*cpu_on)(unsigned int cpu);
 	void (*cpu_off)(unsigned int cpu);

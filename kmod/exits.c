@@ -344,16 +344,21 @@ int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	return lodge_emulate(vcpu);
 }
 
-/* The host's machine check arrived in the guest: the host handles it as from user mode. */
+/*
+ * The host's machine check ended the guest: the host handles it as one from user mode.
+ * Where its handler is not exported, its vector is the way in.
+ */
 int lodge_exit_machine_check(struct lodge_vcpu *vcpu)
 {
-#if IS_ENABLED(CONFIG_X86_MCE)
+#if LODGE_HAVE_DO_MACHINE_CHECK
 	struct pt_regs regs = {
 		.cs = 3,
 		.flags = X86_EFLAGS_IF,
 	};
 
 	do_machine_check(&regs);
+#else
+	asm volatile("int $18");
 #endif
 	return LODGE_REENTER;
 }

@@ -189,12 +189,10 @@ static int run_loop(struct lodge_vcpu *vcpu)
 			run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 			return 0;
 		}
-		if (signal_pending(current)) {
+		if (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME)) {
 			run->exit_reason = KVM_EXIT_INTR;
-			return -EINTR;
+			return signal_pending(current) ? -EINTR : -ERESTARTNOHAND;
 		}
-		if (test_thread_flag(TIF_NOTIFY_RESUME))
-			return -ERESTARTNOHAND;
 		cond_resched();
 	}
 }

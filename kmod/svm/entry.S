@@ -15,6 +15,13 @@
 #include <asm/nospec-branch.h>
 #include <asm/segment.h>
 
+/* The kernel's own macro calls a function that newer ones export to KVM alone. */
+#ifdef X86_FEATURE_IBPB_ON_VMEXIT
+#define LODGE_IBPB_ON_VMEXIT	X86_FEATURE_IBPB_ON_VMEXIT
+#else
+#define LODGE_IBPB_ON_VMEXIT	X86_FEATURE_ENTRY_IBPB
+#endif
+
 #define SW_GPR			0
 #define SW_GUEST_PA		8
 #define SW_HOST_PA		16
@@ -98,7 +105,9 @@ SYM_FUNC_START(lodge_svm_switch)
 	mov	GPR_RDI(%rdi), %rdi
 
 #ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
-	ALTERNATIVE "", "verw lodge_verw_sel(%rip)", X86_FEATURE_CLEAR_CPU_BUF_VM
+	ALTERNATIVE "jmp 0f", "", X86_FEATURE_CLEAR_CPU_BUF_VM
+	verw	lodge_verw_sel(%rip)
+0:
 #endif
 	vmrun	%rax
 	vmsave	%rax
@@ -142,12 +151,14 @@ SYM_FUNC_START(lodge_svm_switch)
 	xor	%edx, %edx
 	wrmsr
 3:
-	/* No RET before this one: Retbleed and SRSO train it in the guest. */
-#ifdef UNTRAIN_RET_VM
-	UNTRAIN_RET_VM
-#else
-	UNTRAIN_RET
-#endif
+	/* No RET before this: Retbleed and SRSO train its prediction in the guest. */
+	CALL_UNTRAIN_RET
+	ALTERNATIVE "jmp 4f", "", LODGE_IBPB_ON_VMEXIT
+	mov	$MSR_IA32_PRED_CMD, %ecx
+	mov	$PRED_CMD_IBPB, %eax
+	xor	%edx, %edx
+	wrmsr
+4:
 
 	/* Guest values left in registers could feed the host's speculation. */
 	xor	%ecx, %ecx

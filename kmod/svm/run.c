@@ -4,6 +4,7 @@
  * the CPU that runs the guest, by the vCPU's thread.
  */
 #include <linux/hw_breakpoint.h>
+#include <linux/io.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/nospec-branch.h>

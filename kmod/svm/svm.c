@@ -7,6 +7,7 @@
 #define pr_fmt(fmt) "lodge: " fmt
 
 #include <linux/bitmap.h>
+#include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
@@ -41,6 +42,39 @@ static struct page *svm_iopm;
 #define CPUID_SVM_DECODE	BIT(7)
 #define CPUID_SVM_PAUSE_FILTER	BIT(10)
 #define CPUID_SVM_V_SPEC_CTRL	BIT(20)
+
+/* Switching SVM on must not fail for want of memory: CPUs may come at any time. */
+static int svm_alloc_cpus(void)
+{
+	struct svm_cpu *sc;
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		sc = per_cpu_ptr(&lodge_svm_cpu, cpu);
+		sc->hsave = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
+		sc->host_vmcb = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
+		if (!sc->hsave || !sc->host_vmcb)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static void svm_remove(void)
+{
+	struct svm_cpu *sc;
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		sc = per_cpu_ptr(&lodge_svm_cpu, cpu);
+		if (sc->hsave)
+			__free_page(sc->hsave);
+		if (sc->host_vmcb)
+			__free_page(sc->host_vmcb);
+		sc->hsave = NULL;
+		sc->host_vmcb = NULL;
+	}
+	__free_pages(svm_iopm, IOPM_ORDER);
+}
 
 static int svm_probe(void)
 {
@@ -79,22 +113,11 @@ static int svm_probe(void)
 	if (!svm_iopm)
 		return -ENOMEM;
 	memset(page_address(svm_iopm), 0xff, PAGE_SIZE << IOPM_ORDER);
+	if (svm_alloc_cpus()) {
+		svm_remove();
+		return -ENOMEM;
+	}
 	return 0;
-}
-
-static void svm_remove(void)
-{
-	__free_pages(svm_iopm, IOPM_ORDER);
-}
-
-static void svm_free_cpu(struct svm_cpu *sc)
-{
-	if (sc->hsave)
-		__free_page(sc->hsave);
-	if (sc->host_vmcb)
-		__free_page(sc->host_vmcb);
-	sc->hsave = NULL;
-	sc->host_vmcb = NULL;
 }
 
 /*
@@ -109,13 +132,6 @@ static int svm_cpu_on(unsigned int cpu)
 	rdmsrl(MSR_EFER, efer);
 	if (efer & EFER_SVME)
 		return -EBUSY;
-
-	sc->hsave = alloc_page(GFP_ATOMIC | __GFP_ZERO);
-	sc->host_vmcb = alloc_page(GFP_ATOMIC | __GFP_ZERO);
-	if (!sc->hsave || !sc->host_vmcb) {
-		svm_free_cpu(sc);
-		return -ENOMEM;
-	}
 
 	sc->asid_generation++;
 	sc->next_asid = lodge_svm_features.nr_asids;	/* the first entry flushes all */
@@ -145,7 +161,6 @@ static void svm_cpu_off(unsigned int cpu)
 	wrmsrl(MSR_VM_HSAVE_PA, 0);
 	rdmsrl(MSR_EFER, efer);
 	wrmsrl(MSR_EFER, efer & ~EFER_SVME);
-	svm_free_cpu(sc);
 }
 
 /* Two bits an MSR, read and write: AMD APM volume 2, "MSR Intercepts". */

@@ -47,7 +47,7 @@ struct svm_vcpu {
 
 struct svm_cpu {
 	struct page *hsave;	/* VM_HSAVE_PA */
-	struct page *host_vmcb;	/* VMSAVE of the host; lives as long as the CPU is on */
+	struct page *host_vmcb;	/* VMSAVE of the host, at each window */
 	u64 asid_generation;
 	u32 next_asid;
 	bool on;
