@@ -20,7 +20,7 @@
 
 #define CLOCK_FLAGS	(KVM_CLOCK_TSC_STABLE | KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC)
 
-/* A rate this near the host's is the host's: KVM's tolerance. */
+/* A rate this near the host's is the host's, which then is the true one: as in KVM. */
 #define TSC_TOLERANCE_PPM	250
 
 /* Longest stretch handed to a timer: sums with it must not overflow. */
@@ -85,7 +85,7 @@ u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
 
 	if (deadline <= now)
 		return 0;
-	return min_t(u64, mul_u64_u32_div(deadline - now, NSEC_PER_MSEC, vcpu->tsc_khz),
+	return min_t(u64, mul_u64_u32_div(deadline - now, NSEC_PER_MSEC, host_tsc_khz()),
 		     DEADLINE_MAX_NS);
 }
 
@@ -174,9 +174,12 @@ void lodge_get_clock(struct lodge_vm *vm, struct kvm_clock_data *data)
 {
 	struct lodge_clock *clock = &vm->clock;
 	unsigned long flags;
+	bool changed;
 
 	memset(data, 0, sizeof(*data));
 	raw_spin_lock_irqsave(&clock->lock, flags);
+	/* The host may have given up its TSC since a vCPU looked last. */
+	changed = update_stable(vm);
 	data->host_tsc = rdtsc_ordered();
 	data->clock = kvmclock_at(clock, data->host_tsc);
 	if (clock->stable) {
@@ -186,6 +189,8 @@ void lodge_get_clock(struct lodge_vm *vm, struct kvm_clock_data *data)
 		data->host_tsc = 0;
 	}
 	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	if (changed)
+		update_all_pages(vm);
 }
 
 int lodge_set_clock(struct lodge_vm *vm, const struct kvm_clock_data *data)
@@ -227,10 +232,10 @@ static void write_page(struct lodge_vm *vm, u64 gpa, struct pvclock_vcpu_time_in
 
 	if (lodge_write_gpa(vm, gpa, &info->version, sizeof(info->version)))
 		return;
-	smp_wmb();
+	smp_wmb();	/* odd before the contents; pairs with the guest's reads */
 	if (lodge_write_gpa(vm, gpa, info, sizeof(*info)))
 		return;
-	smp_wmb();
+	smp_wmb();	/* the contents before even */
 	info->version++;
 	lodge_write_gpa(vm, gpa, &info->version, sizeof(info->version));
 }
@@ -259,7 +264,7 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 	if (changed)
 		update_all_pages(vcpu->vm);
 
-	tsc_scale(vcpu->tsc_khz, &info.tsc_to_system_mul, &info.tsc_shift);
+	tsc_scale(host_tsc_khz(), &info.tsc_to_system_mul, &info.tsc_shift);
 	if (vcpu->kvmclock.guest_stopped) {
 		info.flags |= PVCLOCK_GUEST_STOPPED;
 		vcpu->kvmclock.guest_stopped = false;
@@ -297,9 +302,9 @@ int lodge_wall_clock_set_msr(struct lodge_vm *vm, u64 data)
 	wall.nsec = nsec;
 	if (lodge_write_gpa(vm, data, &wall.version, sizeof(wall.version)))
 		return 0;
-	smp_wmb();
+	smp_wmb();	/* odd before the contents; pairs with the guest's reads */
 	lodge_write_gpa(vm, data, &wall, sizeof(wall));
-	smp_wmb();
+	smp_wmb();	/* the contents before even */
 	wall.version++;
 	lodge_write_gpa(vm, data, &wall.version, sizeof(wall.version));
 	return 0;
@@ -519,7 +524,7 @@ void lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu)
 		return;
 	if (cpu != vcpu->cpu && vcpu->cpu != -1)
 		make_up_for_move(vcpu);
-	else if (vcpu->vm->clock.stable ||
+	else if ((vcpu->kvmclock.msr & 1) &&
 		 time_after(jiffies, vcpu->kvmclock.refreshed + CLOCK_REFRESH))
 		lodge_make_request(vcpu, LODGE_REQ_CLOCK);
 }

@@ -5,6 +5,7 @@
  * exits.c, emulation.c, msr.c and state.c. Guarded by vcpu->mutex.
  */
 #include <linux/nospec.h>
+#include <linux/string.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/fpu/types.h>
@@ -29,7 +30,7 @@
 #define DR7_DEFINED	0xffff2bffull
 #define DR7_ONES	0x00000400ull
 
-/* A CR3, CR0 or CR4 that keeps one of these makes a PAE guest's CPU read the PDPTEs. */
+/* Changing one of these makes the CPU of a PAE guest read the PDPTEs again. */
 #define CR0_LOADS_PDPTES	(X86_CR0_CD | X86_CR0_NW | X86_CR0_PG)
 #define CR4_LOADS_PDPTES	(X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP)
 
@@ -325,12 +326,12 @@ int lodge_set_dr(struct lodge_vcpu *vcpu, unsigned int n, u64 value)
 }
 
 /*
- * vcpu->cr8 is what the CPU works with in the window; run.c keeps it and the LAPIC's
- * whole TPR in step at exits, and so does everything here that writes either.
+ * The LAPIC's TPR rules; vcpu->cr8 is what the CPU works with in the window, and run.c
+ * copies either to the other around an entry.
  */
 u64 lodge_get_cr8(struct lodge_vcpu *vcpu)
 {
-	return vcpu->cr8;
+	return vcpu->lapic ? lapic_get_cr8(vcpu->lapic) : vcpu->cr8;
 }
 
 int lodge_set_cr8(struct lodge_vcpu *vcpu, u64 value)

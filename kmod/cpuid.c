@@ -655,9 +655,10 @@ static u64 guest_cr4_reserved(const struct lodge_vcpu *vcpu)
 		      X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
 	unsigned int i;
 
+	/* Until a VMM has set CPUID, KVM holds only the host's limits against it. */
 	for (i = 0; i < ARRAY_SIZE(optional); i++)
 		if (lodge_supports(optional[i].feature) &&
-		    lodge_guest_has(vcpu, optional[i].feature))
+		    (!vcpu->cpuid || lodge_guest_has(vcpu, optional[i].feature)))
 			defined |= optional[i].bit;
 	return ~defined;
 }

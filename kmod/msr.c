@@ -166,8 +166,6 @@ void lodge_msr_reset(struct lodge_vcpu *vcpu, bool init)
 	memset(vcpu->mtrr_fix, 0, sizeof(vcpu->mtrr_fix));
 	vcpu->msr_mtrr_def = 0;
 	vcpu->msr_misc_enable = MISC_ENABLE_DEFAULT;
-	vcpu->msr_misc_features = 0;
-	vcpu->msr_platform_info = MSR_PLATFORM_INFO_CPUID_FAULT;
 	vcpu->msr_arch_capabilities = msr_arch_cap;
 	vcpu->msr_hwcr = 0;
 	vcpu->msr_de_cfg = msr_de_cfg;
@@ -182,7 +180,7 @@ void lodge_msr_reset(struct lodge_vcpu *vcpu, bool init)
 		vcpu->mce_bank[i] = 0;
 
 	vcpu->apic_base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE |
-			  (vcpu->id == 0 ? LAPIC_BASE_BSP : 0);
+			  (vcpu->id == vcpu->vm->boot_cpu_id ? LAPIC_BASE_BSP : 0);
 }
 
 /* Memory types --------------------------------------------------------------- */
@@ -471,10 +469,8 @@ static int read_rare(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
 		*data = vcpu->msr_hwcr;
 		return 0;
 	case MSR_PLATFORM_INFO:
-		*data = vcpu->msr_platform_info;
-		return 0;
 	case MSR_MISC_FEATURES_ENABLES:
-		*data = vcpu->msr_misc_features;
+		*data = 0;	/* no ratios to tell, no CPUID faulting */
 		return 0;
 	case MSR_IA32_MCG_CAP:
 		*data = vcpu->msr_mcg_cap;
@@ -678,18 +674,9 @@ static int write_description(struct lodge_vcpu *vcpu, u32 index, u64 data, bool 
 		vcpu->msr_de_cfg = data;
 		return 0;
 	case MSR_PLATFORM_INFO:
-		if (!host || (!(data & MSR_PLATFORM_INFO_CPUID_FAULT) &&
-			      vcpu->msr_misc_features))
-			return 1;
-		vcpu->msr_platform_info = data;
-		return 0;
+		return data || !host;
 	case MSR_MISC_FEATURES_ENABLES:
-		if (data & ~MSR_MISC_FEATURES_ENABLES_CPUID_FAULT)
-			return 1;
-		if (data && !(vcpu->msr_platform_info & MSR_PLATFORM_INFO_CPUID_FAULT))
-			return 1;
-		vcpu->msr_misc_features = data;
-		return 0;
+		return data != 0;
 	case MSR_K7_HWCR:
 		data &= ~HWCR_IGNORED;
 		if (data & ~(HWCR_MC_STATUS_WR_EN | HWCR_TSC_FREQ_SEL))
@@ -737,19 +724,13 @@ static int write_rare(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 
 int lodge_msr_write(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 {
-	int ret;
-
 	switch (index) {
 	case MSR_IA32_TSC_DEADLINE:
 		if (vcpu->lapic)
 			lapic_set_tsc_deadline(vcpu->lapic, data);
 		return 0;
 	case LAPIC_MSR_FIRST ... LAPIC_MSR_LAST:
-		if (!vcpu->lapic)
-			return 1;
-		ret = lapic_msr_write(vcpu->lapic, index, data);
-		vcpu->cr8 = lapic_get_cr8(vcpu->lapic);
-		return ret;
+		return vcpu->lapic ? lapic_msr_write(vcpu->lapic, index, data) : 1;
 	case MSR_FS_BASE:
 	case MSR_GS_BASE:
 		if (!lodge_is_canonical(vcpu, data))
@@ -824,10 +805,11 @@ static int write_msr(struct lodge_vcpu *vcpu, u32 index, u64 *data)
 	return lodge_msr_write(vcpu, index, *data, true);
 }
 
+typedef int (*msr_access)(struct lodge_vcpu *vcpu, u32 index, u64 *data);
+
 /* Does @access for each entry until one is refused; @write_back gives the values back. */
-static int for_each_msr(struct lodge_vcpu *vcpu, struct kvm_msrs __user *user,
-			int (*access)(struct lodge_vcpu *vcpu, u32 index, u64 *data),
-			bool write_back)
+static int access_msrs(struct lodge_vcpu *vcpu, struct kvm_msrs __user *user,
+		       msr_access access, bool write_back)
 {
 	struct kvm_msr_entry *entries;
 	struct kvm_msrs head;
@@ -860,15 +842,15 @@ static int for_each_msr(struct lodge_vcpu *vcpu, struct kvm_msrs __user *user,
 
 int lodge_get_feature_msrs(struct kvm_msrs __user *user)
 {
-	return for_each_msr(NULL, user, read_feature_msr, true);
+	return access_msrs(NULL, user, read_feature_msr, true);
 }
 
 int lodge_get_msrs(struct lodge_vcpu *vcpu, struct kvm_msrs __user *user)
 {
-	return for_each_msr(vcpu, user, read_msr, true);
+	return access_msrs(vcpu, user, read_msr, true);
 }
 
 int lodge_set_msrs(struct lodge_vcpu *vcpu, struct kvm_msrs __user *user)
 {
-	return for_each_msr(vcpu, user, write_msr, false);
+	return access_msrs(vcpu, user, write_msr, false);
 }

@@ -159,14 +159,15 @@ static void set_sregs_common(struct lodge_vcpu *vcpu, const struct kvm_sregs *sr
 	st->efer = sregs->efer;
 	vcpu->flush_tlb = true;
 	lodge_set_apic_base(vcpu, sregs->apic_base, true);
-	lodge_set_cr8(vcpu, sregs->cr8 & 0xf);
+	lodge_set_cr8(vcpu, sregs->cr8);
 
 	/*
 	 * A VMM older than MP_STATE restarts the boot processor by its registers alone:
 	 * KVM wakes it then.
 	 */
-	if (vcpu->id == 0 && st->rip == 0xfff0 && sregs->cs.selector == 0xf000 &&
-	    sregs->cs.base == 0xffff0000 && !(sregs->cr0 & X86_CR0_PE))
+	if ((sregs->apic_base & LAPIC_BASE_BSP) && st->rip == 0xfff0 &&
+	    sregs->cs.selector == 0xf000 && sregs->cs.base == 0xffff0000 &&
+	    !(sregs->cr0 & X86_CR0_PE))
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 }
 

@@ -157,15 +157,6 @@ static inline bool lodge_guest_has(const struct lodge_vcpu *vcpu, unsigned int f
 	return vcpu->cpuid_features[feature / 32] & BIT(feature % 32);
 }
 
-/*
- * Has the guest asked for CPUID to fault above CPL 0 (MSR_MISC_FEATURES_ENABLES)? Then
- * the exit handler injects #GP(0). Any tier; needs LODGE_ST_SEGS only when it has.
- */
-static inline bool lodge_cpuid_faulting(const struct lodge_vcpu *vcpu)
-{
-	return vcpu->msr_misc_features & 1;
-}
-
 /* Can lodge virtualize X86_FEATURE_* on this host? Any context. */
 bool lodge_supports(unsigned int feature);
 
