@@ -158,6 +158,8 @@ static void decode_xop(struct emul_insn *insn, struct cursor *c)
 	insn->encoding = EMUL_XOP;
 	insn->map = EMUL_MAP_OTHER;
 	insn->imm2 = byte & 0x1f;
+	if (insn->imm2 < 8 && !c->error)
+		c->error = EMUL_DECODE_INVALID;
 	decode_rxb(insn, byte);
 	decode_wvlp(insn, next(c));
 	insn->opcode = next(c);
@@ -178,7 +180,7 @@ static void decode_evex(struct emul_insn *insn, struct cursor *c)
 /*
  * C4, C5, 62 and 8F are old instructions too.  Outside 64-bit code a second
  * byte that would name registers, which LES, LDS and BOUND forbid, tells them
- * apart; POP is told from XOP by the map number.
+ * apart; POP has 0 in ModRM.reg, which no map number of XOP leaves so.
  */
 static bool decode_extended(struct emul_insn *insn, struct cursor *c, u8 first)
 {
@@ -188,7 +190,7 @@ static bool decode_extended(struct emul_insn *insn, struct cursor *c, u8 first)
 		decode_vex(insn, c, first);
 	else if (first == 0x62 && registers)
 		decode_evex(insn, c);
-	else if (first == 0x8f && (peek(c) & 0x1f) >= 8)
+	else if (first == 0x8f && peek(c) & 0x38)
 		decode_xop(insn, c);
 	else
 		return false;

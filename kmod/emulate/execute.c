@@ -198,8 +198,6 @@ static int exec_pop(struct exec *x)
 	u64 value;
 	int ret;
 
-	if (x->insn->has_modrm && modrm_reg(x->insn))
-		return emul_raise(x, VECTOR_UD);
 	ret = pop(x, size, &value);
 	if (ret)
 		return ret;
@@ -280,9 +278,11 @@ static int exec_setcc(struct exec *x)
 	return emul_rm_set(x, 1, emul_condition(x->regs.rflags, x->insn->opcode & 15));
 }
 
+/* PREFETCHW with a register is #UD or nothing, depending on the vendor. */
 static int exec_nop(struct exec *x)
 {
-	(void)x;
+	if (x->insn->opcode == 0x0d && !emul_is_mem(x->insn))
+		return EMUL_UNHANDLED;
 	return EMUL_DONE;
 }
 
@@ -294,7 +294,7 @@ static int exec_cache(struct exec *x)
 	if (!emul_is_mem(x->insn) || x->insn->rep)
 		return EMUL_UNHANDLED;
 	if (operation == 7 || (operation == 6 && x->insn->opsize))
-		return EMUL_DONE;
+		return emul_operand_linear(x, 1, 0);
 	return EMUL_UNHANDLED;
 }
 
