@@ -32,4 +32,11 @@ struct kvm_userspace_memory_region2 {
 #define KVM_CAP_USER_MEMORY2 231
 #endif
 
+/* What the accessed/young callbacks of an MMU notifier return. */
+#if LODGE_HAVE_NOTIFIER_YOUNG_BOOL
+typedef bool lodge_young_t;
+#else
+typedef int lodge_young_t;
+#endif
+
 #endif

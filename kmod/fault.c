@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Resolves stage-2 faults: from the slot to the hva, to the host's page, to a leaf.
+ * Called by the exit handlers in the vCPU's thread. The host's page is looked up without
+ * a lock and installed under mem->lock if neither slots nor the mm's translations of it
+ * changed meanwhile; no reference to it is kept.
+ */
+#include <linux/mm.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+
+#include "backend.h"
+#include "kernel_compat.h"
+#include "stage2.h"
+#include "vcpu.h"
+#include "vm.h"
+
+struct fault {
+	u64 gfn;
+	bool write;
+
+	/* the slot, by value: it may go at any time */
+	struct lodge_slot slot;
+	u64 generation;
+	unsigned long hva;
+	unsigned long seq;
+
+	/* the host's page */
+	struct page *page;	/* with a reference, or NULL: a pfn without a page */
+	u64 pfn;
+	bool writable;
+	bool ram;
+};
+
+/* 0: f->page and f->writable hold; or an errno of get_user_pages(). */
+static int get_page_by_gup(struct fault *f)
+{
+	unsigned int flags = FOLL_HWPOISON;
+	bool want_write = !(f->slot.flags & KVM_MEM_READONLY);
+	struct page *page;
+	long n;
+
+	/*
+	 * A writable mapping serves a read as well and saves the fault that would follow.
+	 * But a read must not break a copy-on-write, so only if it is there already.
+	 */
+	if (want_write && get_user_pages_fast_only(f->hva, 1, FOLL_WRITE, &f->page) == 1) {
+		f->writable = true;
+		return 0;
+	}
+	if (!f->write && get_user_pages_fast_only(f->hva, 1, 0, &f->page) == 1)
+		return 0;
+
+	if (f->write)
+		flags |= FOLL_WRITE;
+#if LODGE_HAVE_FOLL_INTERRUPTIBLE
+	flags |= FOLL_INTERRUPTIBLE;
+#endif
+	n = get_user_pages_unlocked(f->hva, 1, &f->page, flags);
+	if (n != 1)
+		return n < 0 ? n : -EFAULT;
+	f->writable = f->write;
+
+	/* The page that was brought in for a read may have come with the right to write. */
+	if (want_write && !f->write &&
+	    get_user_pages_fast_only(f->hva, 1, FOLL_WRITE, &page) == 1) {
+		put_page(f->page);
+		f->page = page;
+		f->writable = true;
+	}
+	return 0;
+}
+
+/*
+ * The pfn that the host's tables hold for an address in a VM_PFNMAP or VM_IO area: 0, or
+ * an errno when there is none. The pfn is only ever mapped under the notifier's check;
+ * a reference to a page behind it would mean nothing to the driver that owns it.
+ */
+static int follow_pfn_locked(struct vm_area_struct *vma, struct fault *f)
+{
+#if LODGE_HAVE_FOLLOW_PFNMAP
+	struct follow_pfnmap_args args = { .vma = vma, .address = f->hva };
+	int ret = follow_pfnmap_start(&args);
+
+	if (ret)
+		return ret;
+	f->pfn = args.pfn;
+	f->writable = args.writable;
+	follow_pfnmap_end(&args);
+#else
+	spinlock_t *ptl;
+	pte_t *ptep, pte;
+	int ret = follow_pte(vma->vm_mm, f->hva, &ptep, &ptl);
+
+	if (ret)
+		return ret;
+	__acquire(ptl);		/* for sparse: follow_pte() took it */
+	pte = READ_ONCE(*ptep);
+	f->pfn = pte_pfn(pte);
+	f->writable = pte_write(pte);
+	pte_unmap_unlock(ptep, ptl);
+#endif
+	return 0;
+}
+
+static int get_pfn_locked(struct mm_struct *mm, struct fault *f)
+{
+	struct vm_area_struct *vma;
+	bool unlocked;
+	int ret;
+
+	do {
+		vma = find_vma_intersection(mm, f->hva, f->hva + 1);
+		if (!vma || !(vma->vm_flags & (VM_IO | VM_PFNMAP)))
+			return -EFAULT;
+		if (!(vma->vm_flags & (f->write ? VM_WRITE : VM_READ)))
+			return -EFAULT;
+		if (!follow_pfn_locked(vma, f) && (f->writable || !f->write))
+			break;
+		unlocked = false;
+		ret = fixup_user_fault(mm, f->hva, f->write ? FAULT_FLAG_WRITE : 0, &unlocked);
+		if (ret)
+			return ret;
+		if (unlocked)
+			continue;
+		ret = follow_pfn_locked(vma, f);
+		if (ret)
+			return ret;
+		break;
+	} while (!signal_pending(current));
+
+	return !f->write || f->writable ? 0 : -EFAULT;
+}
+
+/* For addresses that have no page to refer to. */
+static int get_page_by_pfn(struct fault *f)
+{
+	struct mm_struct *mm = current->mm;
+	int ret;
+
+	mmap_read_lock(mm);
+	ret = get_pfn_locked(mm, f);
+	mmap_read_unlock(mm);
+	if (ret)
+		return ret;
+	/* Anything but RAM is mapped uncached: right for registers, safe for the rest. */
+	f->ram = page_is_ram(f->pfn);
+	return 0;
+}
+
+/* 0, -EINTR, -EHWPOISON or -EFAULT. */
+static int find_host_page(struct fault *f)
+{
+	int ret = get_page_by_gup(f);
+
+	if (!ret) {
+		f->pfn = page_to_pfn(f->page);
+		f->ram = true;
+		return 0;
+	}
+	if (ret != -EINTR && ret != -EHWPOISON && ret != -ERESTARTSYS)
+		ret = get_page_by_pfn(f);
+	if (ret == -ERESTARTSYS || ret == -EINTR)
+		return -EINTR;
+	return ret == -EHWPOISON ? ret : ret ? -EFAULT : 0;
+}
+
+/*
+ * Size of the leaf in the owner's page tables at @hva, as a level. With interrupts off
+ * the tables are not freed under us; what is read is trusted only after the notifier
+ * check that follows.
+ */
+static unsigned int host_level(unsigned long hva)
+{
+	unsigned int level = 1;
+	unsigned long flags;
+	pgd_t pgd;
+	p4d_t p4d;
+	pud_t pud;
+	pmd_t pmd;
+
+	local_irq_save(flags);
+	pgd = READ_ONCE(*pgd_offset(current->mm, hva));
+	if (pgd_none(pgd))
+		goto out;
+	p4d = READ_ONCE(*p4d_offset(&pgd, hva));
+	if (p4d_none(p4d) || !p4d_present(p4d))
+		goto out;
+	pud = READ_ONCE(*pud_offset(&p4d, hva));
+	if (pud_none(pud) || !pud_present(pud))
+		goto out;
+	if (pud_leaf(pud)) {
+		level = 3;
+		goto out;
+	}
+	pmd = READ_ONCE(*pmd_offset(&pud, hva));
+	if (pmd_none(pmd) || !pmd_present(pmd))
+		goto out;
+	if (pmd_leaf(pmd))
+		level = 2;
+out:
+	local_irq_restore(flags);
+	return level;
+}
+
+/* The largest leaf that fits the host's mapping, the slot and the log. */
+static unsigned int leaf_level(const struct fault *f)
+{
+	unsigned int level;
+
+	if (!f->page || !PageCompound(f->page) || f->slot.dirty)
+		return 1;
+	level = min(host_level(f->hva), lodge_backend->stage2.max_level);
+	for (; level > 1; level--) {
+		u64 mask = lodge_s2_pages(level) - 1;
+		u64 base = f->gfn & ~mask;
+
+		if (((f->hva >> PAGE_SHIFT) ^ f->gfn) & mask)
+			continue;
+		if (base >= f->slot.base_gfn &&
+		    base + mask < f->slot.base_gfn + f->slot.npages)
+			break;
+	}
+	return level;
+}
+
+/*
+ * Installs what was found, unless it may have changed since. LODGE_FAULT_MAPPED in both
+ * cases: the guest tries again. Or -ENOMEM; -EFAULT when the mm is gone.
+ */
+static int install(struct lodge_memory *mem, struct fault *f)
+{
+	struct lodge_s2_batch batch = { .may_sleep = true };
+	struct lodge_s2_leaf leaf = {
+		.gfn = f->gfn,
+		.pfn = f->pfn,
+		.level = leaf_level(f),
+		/* Under the log a page becomes writable only when it is written. */
+		.writable = f->writable && (f->write || !f->slot.dirty),
+		.host_writable = f->writable,
+		.ram = f->ram,
+	};
+	unsigned long size = lodge_s2_pages(leaf.level) << PAGE_SHIFT;
+	unsigned long hva = f->hva & ~(size - 1);
+	struct page *spare = NULL;
+	int ret;
+
+	for (;;) {
+		struct lodge_slots *slots;
+
+		spin_lock(&mem->lock);
+		slots = lodge_slots_locked(mem);
+		ret = -EFAULT;
+		if (mem->mm_gone)
+			break;
+		ret = LODGE_FAULT_MAPPED;
+		if (slots->generation != f->generation ||
+		    lodge_notifier_retry(mem, f->seq, hva, hva + size))
+			break;
+		ret = lodge_stage2_map(mem, &leaf, &spare, &batch);
+		if (!ret) {
+			/* While the lock still keeps the host from taking the page away. */
+			if (f->writable && f->page && !PageReserved(f->page))
+				folio_set_dirty(page_folio(f->page));
+			if (leaf.writable && f->slot.dirty)
+				lodge_dirty_mark(lodge_slot_find(slots, f->gfn, NULL), f->gfn);
+			break;
+		}
+		spin_unlock(&mem->lock);
+		spare = lodge_stage2_alloc_table();
+		if (!spare) {
+			spin_lock(&mem->lock);
+			ret = -ENOMEM;
+			break;
+		}
+	}
+	lodge_stage2_unlock(mem, &batch);
+	if (spare)
+		lodge_stage2_free_table(spare);
+	return ret;
+}
+
+int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
+{
+	struct lodge_memory *mem = &vcpu->vm->mem;
+	struct fault f = {
+		.gfn = gpa >> PAGE_SHIFT,
+		.write = access & LODGE_ACCESS_WRITE,
+	};
+	const struct lodge_slots *slots;
+	const struct lodge_slot *slot;
+	int ret;
+
+	rcu_read_lock();
+	slots = rcu_dereference(mem->slots);
+	slot = lodge_slot_find(slots, f.gfn, &vcpu->slot_hint);
+	if (!slot || (f.write && slot->flags & KVM_MEM_READONLY)) {
+		rcu_read_unlock();
+		return LODGE_FAULT_MMIO;
+	}
+	f.slot = *slot;
+	f.generation = slots->generation;
+	rcu_read_unlock();
+
+	f.hva = lodge_slot_hva(&f.slot, f.gfn);
+	f.seq = lodge_notifier_seq(mem);
+	ret = find_host_page(&f);
+	if (ret == -EHWPOISON) {
+		/* The signal is seen before the next entry. */
+		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)f.hva, PAGE_SHIFT, current);
+		return LODGE_FAULT_MAPPED;
+	}
+	if (ret)
+		return ret;
+	ret = install(mem, &f);
+	if (f.page)
+		put_page(f.page);
+	return ret;
+}
+
+int lodge_stage2_fault_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
+{
+	struct lodge_memory *mem = &vcpu->vm->mem;
+	bool fixed;
+
+	/* A holder of the lock may be waiting for this CPU to take an interrupt. */
+	if (!spin_trylock(&mem->lock))
+		return -EAGAIN;
+	fixed = lodge_stage2_fix(mem, gpa >> PAGE_SHIFT, access & LODGE_ACCESS_WRITE,
+				 &vcpu->slot_hint);
+	spin_unlock(&mem->lock);
+	return fixed ? LODGE_FAULT_MAPPED : -EAGAIN;
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The kernel's own access to guest memory by guest physical address, through the slots
+ * and the owner's ordinary user mappings. Called in a vCPU's thread, or another thread of
+ * the VM's mm, by the emulator, the guest's page walk and the paravirtual clock. Holds
+ * slots_sem for reading while an hva is in use.
+ */
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/rcupdate.h>
+#include <linux/uaccess.h>
+
+#include "kernel_compat.h"
+#include "memory.h"
+#include "vm.h"
+
+/*
+ * The slot of @gfn if it may be accessed so, or NULL. It stays while the caller holds
+ * slots_sem: whoever replaces it takes that for writing before freeing it.
+ */
+static const struct lodge_slot *access_slot(struct lodge_memory *mem, u64 gfn, bool write)
+{
+	const struct lodge_slot *slot;
+
+	lockdep_assert_held(&mem->slots_sem);
+	rcu_read_lock();
+	slot = lodge_slot_find(rcu_dereference(mem->slots), gfn, NULL);
+	rcu_read_unlock();
+	if (slot && write && slot->flags & KVM_MEM_READONLY)
+		return NULL;
+	return slot;
+}
+
+static void __user *slot_user(const struct lodge_slot *slot, u64 gpa)
+{
+	return (void __user *)(lodge_slot_hva(slot, gpa >> PAGE_SHIFT) +
+			       offset_in_page(gpa));
+}
+
+int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len)
+{
+	struct lodge_memory *mem = &vm->mem;
+	int ret = 0;
+
+	down_read(&mem->slots_sem);
+	while (len) {
+		unsigned int part = min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
+		const struct lodge_slot *slot = access_slot(mem, gpa >> PAGE_SHIFT, false);
+
+		if (!slot || copy_from_user(buf, slot_user(slot, gpa), part)) {
+			ret = -EFAULT;
+			break;
+		}
+		buf += part;
+		gpa += part;
+		len -= part;
+	}
+	up_read(&mem->slots_sem);
+	return ret;
+}
+
+int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int len)
+{
+	struct lodge_memory *mem = &vm->mem;
+	int ret = 0;
+
+	down_read(&mem->slots_sem);
+	while (len) {
+		unsigned int part = min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
+		const struct lodge_slot *slot = access_slot(mem, gpa >> PAGE_SHIFT, true);
+
+		if (!slot || copy_to_user(slot_user(slot, gpa), buf, part)) {
+			ret = -EFAULT;
+			break;
+		}
+		lodge_dirty_mark(slot, gpa >> PAGE_SHIFT);
+		buf += part;
+		gpa += part;
+		len -= part;
+	}
+	up_read(&mem->slots_sem);
+	return ret;
+}
+
+/* User access has no form for 16 bytes: hold the page for the one instruction. */
+static int cmpxchg16_user(unsigned long hva, u64 *old, const u64 *new)
+{
+	struct page *page;
+	bool exchanged;
+	void *page_kva, *kva;
+
+	if (!boot_cpu_has(X86_FEATURE_CX16))
+		return -EFAULT;
+	if (pin_user_pages_fast(hva, 1, FOLL_WRITE, &page) != 1)
+		return -EFAULT;
+	page_kva = kmap_local_page(page);
+	kva = page_kva + offset_in_page(hva);
+	asm volatile("lock cmpxchg16b %[mem]"
+		     : "=@ccz" (exchanged), [mem] "+m" (*(u64 (*)[2])kva),
+		       "+a" (old[0]), "+d" (old[1])
+		     : "b" (new[0]), "c" (new[1])
+		     : "memory");
+	kunmap_local(page_kva);
+	unpin_user_pages_dirty_lock(&page, 1, true);
+	return exchanged ? 0 : 1;
+}
+
+static int cmpxchg_user(void __user *user, void *old, const void *new, unsigned int len)
+{
+	switch (len) {
+	case 1:
+		return __try_cmpxchg_user((u8 __user *)user, (u8 *)old,
+					  *(const u8 *)new, fault_8);
+	case 2:
+		return __try_cmpxchg_user((u16 __user *)user, (u16 *)old,
+					  *(const u16 *)new, fault_16);
+	case 4:
+		return __try_cmpxchg_user((u32 __user *)user, (u32 *)old,
+					  *(const u32 *)new, fault_32);
+	case 8:
+		return __try_cmpxchg_user((u64 __user *)user, (u64 *)old,
+					  *(const u64 *)new, fault_64);
+	case 16:
+		return cmpxchg16_user((unsigned long)user, old, new);
+	}
+	return -EFAULT;
+}
+
+int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
+		      unsigned int len)
+{
+	struct lodge_memory *mem = &vm->mem;
+	const struct lodge_slot *slot;
+	int ret = -EFAULT;
+
+	if (!len || gpa & (len - 1))
+		return -EFAULT;
+	down_read(&mem->slots_sem);
+	slot = access_slot(mem, gpa >> PAGE_SHIFT, true);
+	if (slot) {
+		ret = cmpxchg_user(slot_user(slot, gpa), old, new, len);
+		/* A failed exchange writes the old value back: no change, no mark. */
+		if (!ret)
+			lodge_dirty_mark(slot, gpa >> PAGE_SHIFT);
+	}
+	up_read(&mem->slots_sem);
+	return ret;
+}

@@ -1,0 +1,322 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Walks the guest's own page tables as its CPU would, for the emulator and for reading
+ * instructions. Called in the vCPU's thread with its mutex held, which guards the state
+ * it reads; guest memory is reached through guest_access.c.
+ *
+ * Intel SDM volume 3, "Paging"; AMD APM volume 2, "Page Translation and Protection".
+ */
+#include <linux/mm.h>
+#include <asm/cpufeature.h>
+#include <asm/processor-flags.h>
+#include <asm/msr-index.h>
+
+#include "kernel_compat.h"
+#include "memory.h"
+#include "vcpu.h"
+#include "vm.h"
+
+#define PTE_P		BIT_ULL(0)
+#define PTE_W		BIT_ULL(1)
+#define PTE_U		BIT_ULL(2)
+#define PTE_A		BIT_ULL(5)
+#define PTE_D		BIT_ULL(6)
+#define PTE_PS		BIT_ULL(7)
+#define PTE_NX		BIT_ULL(63)
+#define PTE_ADDRESS	GENMASK_ULL(51, 12)
+
+#define PF_P		BIT(0)
+#define PF_W		BIT(1)
+#define PF_U		BIT(2)
+#define PF_RSVD		BIT(3)
+#define PF_I		BIT(4)
+
+#define MAX_LEVELS	5
+
+enum walk_mode { WALK_32, WALK_PAE, WALK_LONG };
+
+struct walk {
+	struct lodge_vcpu *vcpu;
+	u64 gva;
+	u32 access;
+	enum walk_mode mode;
+	unsigned int levels;
+	bool nxe;
+
+	/* what the levels so far grant together */
+	bool user, write, nx;
+
+	/* each level's entry and where it is, for the accessed and dirty bits */
+	u64 pte[MAX_LEVELS + 1];
+	u64 pte_gpa[MAX_LEVELS + 1];
+	unsigned int leaf;		/* level of the leaf */
+};
+
+static unsigned int level_shift(const struct walk *w, unsigned int level)
+{
+	return PAGE_SHIFT + (level - 1) * (w->mode == WALK_32 ? 10 : 9);
+}
+
+static unsigned int pte_size(const struct walk *w)
+{
+	return w->mode == WALK_32 ? 4 : 8;
+}
+
+/* Chooses the paging mode; the address of the top table. */
+static u64 walk_begin(struct walk *w)
+{
+	const struct lodge_state *st = &w->vcpu->st;
+
+	w->nxe = st->efer & EFER_NX;
+	w->user = true;
+	w->write = true;
+	w->nx = false;
+	if (lodge_is_long_mode(w->vcpu)) {
+		w->mode = WALK_LONG;
+		w->levels = st->cr4 & X86_CR4_LA57 ? 5 : 4;
+		return st->cr3 & PTE_ADDRESS & ~w->vcpu->phys_reserved;
+	}
+	w->gva = (u32)w->gva;
+	if (st->cr4 & X86_CR4_PAE) {
+		w->mode = WALK_PAE;
+		w->levels = 3;
+		return st->cr3 & 0xffffffe0;
+	}
+	w->mode = WALK_32;
+	w->levels = 2;
+	return st->cr3 & 0xfffff000;
+}
+
+static bool is_leaf(const struct walk *w, u64 pte, unsigned int level)
+{
+	if (level == 1)
+		return true;
+	if (!(pte & PTE_PS))
+		return false;
+	switch (w->mode) {
+	case WALK_32:
+		return w->vcpu->st.cr4 & X86_CR4_PSE;
+	case WALK_PAE:
+		return level == 2;
+	default:
+		return level == 2 || (level == 3 && boot_cpu_has(X86_FEATURE_GBPAGES));
+	}
+}
+
+/*
+ * Bits that must be 0 in a present entry. The CPU under us does the walks that are not
+ * ours, so its vendor and page sizes decide, whatever the guest's CPUID says.
+ */
+static u64 reserved_bits(const struct walk *w, u64 pte, unsigned int level)
+{
+	u64 reserved = w->vcpu->phys_reserved & PTE_ADDRESS;
+	bool leaf = is_leaf(w, pte, level);
+
+	switch (w->mode) {
+	case WALK_32:
+		if (!leaf || level == 1)
+			return 0;
+		/* PSE-36: bits 20..13 are bits 39..32 of the address, as far as it goes */
+		return BIT_ULL(21) | ((w->vcpu->phys_reserved >> 32 & 0xff) << 13);
+	case WALK_PAE:
+		reserved |= GENMASK_ULL(62, 52);
+		if (level == 3)
+			return reserved | PTE_NX | GENMASK_ULL(8, 5) | GENMASK_ULL(2, 1);
+		break;
+	case WALK_LONG:
+		if (level > 3 || (level == 3 && !boot_cpu_has(X86_FEATURE_GBPAGES)))
+			reserved |= PTE_PS;
+		if (level > 2 && !leaf && (boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
+					   boot_cpu_data.x86_vendor == X86_VENDOR_HYGON))
+			reserved |= BIT_ULL(8);
+		break;
+	}
+	if (!w->nxe)
+		reserved |= PTE_NX;
+	/* between the frame of a large leaf and its flags, but for PAT in bit 12 */
+	if (leaf && level > 1)
+		reserved |= GENMASK_ULL(level_shift(w, level) - 1, PAGE_SHIFT + 1);
+	return reserved;
+}
+
+/* The error code's bits that depend on the access alone. */
+static u32 access_error(const struct walk *w)
+{
+	u32 error = 0;
+
+	if (w->access & LODGE_WALK_WRITE)
+		error |= PF_W;
+	if (w->access & LODGE_WALK_USER)
+		error |= PF_U;
+	if (w->access & LODGE_WALK_EXEC &&
+	    ((w->nxe && w->mode != WALK_32) || w->vcpu->st.cr4 & X86_CR4_SMEP))
+		error |= PF_I;
+	return error;
+}
+
+static bool allowed(const struct walk *w)
+{
+	const struct lodge_state *st = &w->vcpu->st;
+	bool implicit;
+
+	if (w->access & LODGE_WALK_EXEC && w->nx)
+		return false;
+	if (w->access & LODGE_WALK_USER)
+		return w->user && (w->write || !(w->access & LODGE_WALK_WRITE));
+
+	if (w->access & LODGE_WALK_WRITE && !w->write && st->cr0 & X86_CR0_WP)
+		return false;
+	if (!w->user)
+		return true;
+	if (w->access & LODGE_WALK_EXEC)
+		return !(st->cr4 & X86_CR4_SMEP);
+	implicit = w->access & LODGE_WALK_IMPLICIT || st->cpl == 3;
+	return !(st->cr4 & X86_CR4_SMAP) || (!implicit && st->rflags & X86_EFLAGS_AC);
+}
+
+/* 0, -EFAULT: no memory there. */
+static int read_pte(struct walk *w, u64 gpa, unsigned int level)
+{
+	/* Aligned, so one access: the guest may be changing it. */
+	w->pte[level] = 0;
+	w->pte_gpa[level] = gpa;
+	return lodge_read_gpa(w->vcpu->vm, gpa, &w->pte[level], pte_size(w));
+}
+
+/* Down to the leaf: 0; 1 and *error; -EFAULT. */
+static int walk_down(struct walk *w, u64 table, u32 *error)
+{
+	unsigned int index_bits = w->mode == WALK_32 ? 10 : 9;
+	unsigned int level;
+
+	for (level = w->levels; ; level--) {
+		u64 index = w->gva >> level_shift(w, level) & (BIT_ULL(index_bits) - 1);
+		u64 pte;
+
+		if (read_pte(w, table + index * pte_size(w), level))
+			return -EFAULT;
+		pte = w->pte[level];
+		if (!(pte & PTE_P)) {
+			*error = access_error(w);
+			return 1;
+		}
+		if (pte & reserved_bits(w, pte, level)) {
+			*error = access_error(w) | PF_P | PF_RSVD;
+			return 1;
+		}
+		/* The four top entries of PAE grant everything. */
+		if (w->mode != WALK_PAE || level < 3) {
+			w->user &= !!(pte & PTE_U);
+			w->write &= !!(pte & PTE_W);
+			w->nx |= w->mode != WALK_32 && pte & PTE_NX;
+		}
+		if (is_leaf(w, pte, level))
+			break;
+		table = pte & PTE_ADDRESS;
+	}
+	w->leaf = level;
+	if (!allowed(w)) {
+		*error = access_error(w) | PF_P;
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * Sets A in each entry used and D in the leaf of a write: 0; 1 when an entry had changed
+ * under us and the walk must begin again.
+ */
+static int set_accessed_dirty(struct walk *w)
+{
+	unsigned int level;
+
+	for (level = w->levels; level >= w->leaf; level--) {
+		u64 old = w->pte[level], new = old | PTE_A;
+		int ret;
+
+		if (w->mode == WALK_PAE && level == 3)
+			continue;
+		if (level == w->leaf && w->access & LODGE_WALK_WRITE)
+			new |= PTE_D;
+		if (new == old)
+			continue;
+		ret = lodge_cmpxchg_gpa(w->vcpu->vm, w->pte_gpa[level], &old, &new, pte_size(w));
+		/* Tables in a read-only slot keep their bits, as ROM does on a bus. */
+		if (ret > 0)
+			return 1;
+	}
+	return 0;
+}
+
+static u64 leaf_gpa(const struct walk *w)
+{
+	u64 offset = BIT_ULL(level_shift(w, w->leaf)) - 1;
+	u64 pte = w->pte[w->leaf];
+	u64 frame = pte & PTE_ADDRESS & ~offset;
+
+	if (w->mode == WALK_32 && w->leaf == 2)
+		frame = (pte & 0xffc00000) | (pte >> 13 & 0xff) << 32;
+	return frame | (w->gva & offset);
+}
+
+int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *error)
+{
+	struct walk w;
+	u64 table;
+	int ret;
+
+	if (!lodge_is_paging(vcpu)) {
+		*gpa = (u32)gva;
+		return 0;
+	}
+	do {
+		w.vcpu = vcpu;
+		w.gva = gva;
+		w.access = access;
+		table = walk_begin(&w);
+		ret = walk_down(&w, table, error);
+		if (ret)
+			return ret;
+		/* Another vCPU that keeps changing the entries must not hold us for ever. */
+		if (fatal_signal_pending(current))
+			return -EFAULT;
+	} while (set_accessed_dirty(&w));
+
+	*gpa = leaf_gpa(&w);
+	return 0;
+}
+
+int lodge_fetch_insn(struct lodge_vcpu *vcpu, u64 gva, u8 *buf, unsigned int len,
+		     u32 *error, u64 *fault)
+{
+	u32 access = LODGE_WALK_EXEC;
+	unsigned int done = 0;
+
+	lodge_state_get(vcpu, LODGE_ST_CRS | LODGE_ST_SEGS);
+	if (vcpu->st.cpl == 3)
+		access |= LODGE_WALK_USER;
+	len = min(len, 15u);
+	while (done < len) {
+		u64 linear = gva + done, gpa;
+		unsigned int part;
+		int ret;
+
+		if (!lodge_is_long_mode(vcpu))
+			linear = (u32)linear;
+		part = min_t(unsigned int, len - done, PAGE_SIZE - offset_in_page(linear));
+		ret = lodge_walk(vcpu, linear, access, &gpa, error);
+		if (ret && done)
+			break;
+		if (ret > 0) {
+			*fault = linear;
+			return 0;
+		}
+		if (ret || lodge_read_gpa(vcpu->vm, gpa, buf + done, part)) {
+			if (done)
+				break;
+			return -EFAULT;
+		}
+		done += part;
+	}
+	return done;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Guest memory: slots (slots.c), stage-2 tables (stage2.c) that follow the owner's
+ * page tables (notifier.c, fault.c), the dirty log (dirty.c) and the kernel's own
+ * access to guest memory (guest_access.c, guest_walk.c).
+ *
+ * Locks, in order: slots_lock > slots_sem > mmap_lock (taken by faults) > lock >
+ * notifier lock. The notifier runs under mmap_lock or rmap locks and takes only the
+ * last two, one after the other.
+ */
+#ifndef LODGE_MEMORY_H
+#define LODGE_MEMORY_H
+
+#include <linux/kvm.h>
+#include <linux/list.h>
+#include <linux/lockdep.h>
+#include <linux/mutex.h>
+#include <linux/nospec.h>
+#include <linux/rcupdate.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+
+struct kvm_userspace_memory_region2;
+struct lodge_notifier;
+struct lodge_vm;
+struct lodge_vcpu;
+
+#define LODGE_MAX_SLOTS		32764	/* ids below this; KVM's KVM_USER_MEM_SLOTS */
+
+struct lodge_dirty {
+	struct rcu_head rcu;
+	unsigned long bits[];		/* one bit a page, set and cleared atomically */
+};
+
+struct lodge_slot {
+	u64 base_gfn;
+	u64 npages;
+	unsigned long hva;
+	u32 flags;			/* KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY */
+	u16 id;
+	struct lodge_dirty *dirty;	/* NULL without KVM_MEM_LOG_DIRTY_PAGES */
+	struct rcu_head rcu;
+};
+
+/* A snapshot of all slots, replaced by RCU, never edited. */
+struct lodge_slots {
+	struct rcu_head rcu;
+	u64 generation;
+	unsigned int nr;
+	struct lodge_slot **by_hva;	/* sorted by hva; these may overlap */
+	unsigned long *hva_end;		/* greatest end among by_hva[0..i] */
+	struct lodge_slot *slot[];	/* sorted by base_gfn */
+};
+
+struct lodge_memory {
+	struct mutex slots_lock;	/* one change of the slots at a time */
+	struct rw_semaphore slots_sem;	/* read: kernel access through a slot's hva */
+	/*
+	 * Replaced under slots_lock and lock, together with the removal of the old
+	 * translations: whoever holds lock sees slots and tables that agree.
+	 */
+	struct lodge_slots __rcu *slots;
+	u64 nr_pages;			/* in all slots; slots_lock */
+
+	struct lodge_notifier *notifier;	/* of the mm, shared by all its VMs */
+	struct list_head notifier_link;		/* these three: notifier.c */
+	unsigned int notifier_users;
+	bool notifier_leaving;
+
+	spinlock_t lock;		/* the tables, the fields below */
+	u64 *root;			/* top table */
+	phys_addr_t root_pa;		/* its address for the CPU, encryption bit included */
+	bool mm_gone;			/* the owner exited: no memory any more */
+
+	/*
+	 * flush_gen is bumped when translations were removed; each vCPU flushes before
+	 * an entry when its own stage2_flushed is behind. flush_done follows when no
+	 * vCPU is left in the guest that entered before. Written under lock.
+	 */
+	u64 flush_gen;
+	u64 flush_done;
+};
+
+/* slots.c ------------------------------------------------------------------ */
+
+/* 0, -ENOMEM, -EINTR. The current mm becomes the one that is followed. */
+int lodge_memory_init(struct lodge_vm *vm);
+/* Process context; no vCPU runs any more. Only after a successful init. */
+void lodge_memory_destroy(struct lodge_vm *vm);
+/* Module exit, after the last VM: waits for callbacks into the module. */
+void lodge_memory_module_exit(void);
+
+/* KVM_SET_USER_MEMORY_REGION and _REGION2: 0 or KVM's errno; unchanged on error. */
+int lodge_slot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region2 *region);
+
+/* The slot that holds @gfn in snapshot @slots, or NULL. @hint may be NULL. */
+const struct lodge_slot *lodge_slot_find(const struct lodge_slots *slots, u64 gfn,
+					 unsigned int *hint);
+
+/* The slot with this @id in @slots, or NULL. */
+struct lodge_slot *lodge_slot_by_id(const struct lodge_slots *slots, u16 id);
+
+/* The host's address of @gfn, which @slot holds. */
+static inline unsigned long lodge_slot_hva(const struct lodge_slot *slot, u64 gfn)
+{
+	/* The guest chose gfn: keep a mispredicted bounds check inside the slot. */
+	return slot->hva + (array_index_nospec(gfn - slot->base_gfn, slot->npages) << PAGE_SHIFT);
+}
+
+/* dirty.c ------------------------------------------------------------------ */
+
+/* KVM_GET_DIRTY_LOG: 0; -EINVAL, -ENOENT: no such slot or no log; -EFAULT. */
+int lodge_dirty_log_get(struct lodge_vm *vm, const struct kvm_dirty_log *log);
+
+/* A bitmap for @npages pages, or NULL. Freed by kvfree() or kvfree_rcu(). */
+struct lodge_dirty *lodge_dirty_alloc(u64 npages);
+
+/* Marks one page dirty; @slot from the current snapshot, kept alive by the caller. */
+void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn);
+
+/* fault.c ------------------------------------------------------------------ */
+
+enum lodge_fault {		/* not an errno */
+	LODGE_FAULT_MAPPED = 0,	/* installed, or try again: enter the guest again */
+	LODGE_FAULT_MMIO = 1,	/* no slot there, or a write to a read-only slot */
+};
+
+#define LODGE_ACCESS_WRITE	BIT(0)
+#define LODGE_ACCESS_EXEC	BIT(1)	/* every leaf is executable */
+
+/*
+ * Resolves a stage-2 fault of @vcpu at @gpa, in the vCPU's thread. May sleep in the
+ * host's fault handler. enum lodge_fault, or -EFAULT (nothing mapped at the hva, or
+ * not for writing), -EINTR (a signal that user space must see), -ENOMEM. A poisoned
+ * host page raises SIGBUS, as in KVM, and answers LODGE_FAULT_MAPPED.
+ */
+int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
+
+/*
+ * As above for the fast tier, which asks here first: LODGE_FAULT_MAPPED when the
+ * translation is there or only had lost its write permission to the dirty log; else
+ * -EAGAIN. IRQs off; takes no lock that another CPU may hold for long.
+ */
+int lodge_stage2_fault_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
+
+/* stage2.c ----------------------------------------------------------------- */
+
+/* Zaps [start, end) gfns and returns when no vCPU can use them. Process context. */
+void lodge_stage2_zap(struct lodge_vm *vm, u64 start, u64 end);
+
+/*
+ * vcpu.c: interrupts every vCPU in its window and waits until it has left it.
+ * Called without lodge locks; must not sleep (the OOM reaper's notifier calls).
+ */
+void lodge_kick_all_and_wait(struct lodge_vm *vm);
+
+/* guest_access.c ----------------------------------------------------------- */
+
+/*
+ * By guest physical address; crosses pages and slots. In a thread of the VM's mm, may
+ * sleep. 0, or -EFAULT: no slot, a write to a read-only slot, or nothing mapped at the
+ * hva; bytes before that place may have been transferred.
+ */
+int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len);
+int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int len);
+
+/*
+ * Atomic compare and exchange of 1, 2, 4, 8 or 16 aligned bytes: 0 when exchanged,
+ * 1 when not (and *old is updated), -EFAULT as above. @old and @new are aligned too.
+ */
+int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
+		      unsigned int len);
+
+/* guest_walk.c ------------------------------------------------------------- */
+
+#define LODGE_WALK_WRITE	BIT(0)
+#define LODGE_WALK_EXEC		BIT(1)
+#define LODGE_WALK_USER		BIT(2)	/* an access at CPL 3 */
+#define LODGE_WALK_IMPLICIT	BIT(3)	/* of a system table: SMAP ignores RFLAGS.AC */
+
+/*
+ * Walks the guest's own page tables (needs LODGE_ST_CRS and _SEGS valid), sets A and
+ * D bits as a CPU does. 0 and *gpa; or 1 and *error = the #PF error code; or -EFAULT
+ * when a table lies outside memory. At CPL 3 an access without LODGE_WALK_USER counts
+ * as implicit. The caller has checked that @gva is canonical.
+ */
+int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *error);
+
+/*
+ * Reads up to @len (at most 15) instruction bytes at linear address @gva, with the
+ * rights of the current CPL: the count read (may stop at a page that is not there);
+ * or 0 with *error as in lodge_walk() and *fault the address; or -EFAULT.
+ */
+int lodge_fetch_insn(struct lodge_vcpu *vcpu, u64 gva, u8 *buf, unsigned int len,
+		     u32 *error, u64 *fault);
+
+#endif

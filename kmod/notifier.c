@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns the link to the owner's page tables: one MMU notifier for an mm, shared by all
+ * VMs of that mm, so that only the first VM pays for mm_take_all_locks() and closing
+ * one waits for no grace period. Called by the memory manager, and by fault.c to ask
+ * whether a looked-up page may still be used. Guarded by the notifier's own spinlock;
+ * the tables of each VM by the VM's.
+ */
+#include <linux/mm.h>
+#include <linux/mmu_notifier.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/wait.h>
+
+#include "kernel_compat.h"
+#include "stage2.h"
+#include "vm.h"
+
+struct lodge_notifier {
+	struct mmu_notifier mn;
+	spinlock_t lock;
+	struct list_head memories;
+	wait_queue_head_t idle;		/* some notifier_users fell to 0 */
+	/*
+	 * Invalidations in progress, the hull of their ranges, and how many ended. A
+	 * fault looks up the host page without a lock and installs it only if none that
+	 * touches it is in progress and none ended since. They belong to the mm, not to
+	 * the VM, because a VM may come between the start and the end of one.
+	 */
+	unsigned int active;
+	unsigned long start, end;
+	unsigned long seq;
+};
+
+/* What a callback does to one VM: its hvas [start, end). */
+struct hva_range {
+	unsigned long start, end;
+	bool may_sleep;
+	bool clear, flush;		/* aging */
+};
+
+typedef bool (*memory_fn)(struct lodge_memory *mem, const struct hva_range *range);
+
+/* Runs @fn for each VM, without the lock: it may be long, and flushing waits. */
+static bool for_each_memory(struct lodge_notifier *n, const struct hva_range *range,
+			    memory_fn fn)
+{
+	struct lodge_memory *mem;
+	bool ret = false;
+
+	spin_lock(&n->lock);
+	list_for_each_entry(mem, &n->memories, notifier_link) {
+		if (mem->notifier_leaving)
+			continue;
+		mem->notifier_users++;
+		spin_unlock(&n->lock);
+		ret |= fn(mem, range);
+		spin_lock(&n->lock);
+		if (!--mem->notifier_users && mem->notifier_leaving)
+			wake_up(&n->idle);
+	}
+	spin_unlock(&n->lock);
+	return ret;
+}
+
+/* The first of by_hva[] that may end after @start: hva_end[] never decreases. */
+static unsigned int first_slot(const struct lodge_slots *slots, unsigned long start)
+{
+	unsigned int low = 0, high = slots->nr;
+
+	while (low < high) {
+		unsigned int mid = low + (high - low) / 2;
+
+		if (slots->hva_end[mid] > start)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+/* Steps *i through the slots that overlap @range; gfns [*first, *end). */
+static bool next_gfns(const struct lodge_slots *slots, const struct hva_range *range,
+		      unsigned int *i, u64 *first, u64 *end)
+{
+	for (; *i < slots->nr; (*i)++) {
+		const struct lodge_slot *slot = slots->by_hva[*i];
+		unsigned long slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
+
+		if (slot->hva >= range->end)
+			return false;
+		if (slot_end <= range->start)
+			continue;
+		*first = slot->base_gfn;
+		if (range->start > slot->hva)
+			*first += (range->start - slot->hva) >> PAGE_SHIFT;
+		*end = slot->base_gfn +
+		       (PAGE_ALIGN(min(range->end, slot_end) - slot->hva) >> PAGE_SHIFT);
+		(*i)++;
+		return true;
+	}
+	return false;
+}
+
+static bool unmap_memory(struct lodge_memory *mem, const struct hva_range *range)
+{
+	struct lodge_s2_batch batch = { .may_sleep = range->may_sleep };
+	const struct lodge_slots *slots;
+	u64 first, end;
+	unsigned int i;
+
+	spin_lock(&mem->lock);
+	slots = lodge_slots_locked(mem);
+	i = first_slot(slots, range->start);
+	while (next_gfns(slots, range, &i, &first, &end))
+		lodge_stage2_zap_range(mem, first, end, &batch);
+	lodge_stage2_unlock(mem, &batch);
+	return false;
+}
+
+static bool age_memory(struct lodge_memory *mem, const struct hva_range *range)
+{
+	struct lodge_s2_batch batch = { .may_sleep = false };
+	const struct lodge_slots *slots;
+	bool young = false;
+	u64 first, end;
+	unsigned int i;
+
+	spin_lock(&mem->lock);
+	slots = lodge_slots_locked(mem);
+	i = first_slot(slots, range->start);
+	while (next_gfns(slots, range, &i, &first, &end))
+		young |= lodge_stage2_young(mem, first, end, range->clear);
+	if (!young || !range->flush) {
+		spin_unlock(&mem->lock);
+		return young;
+	}
+	batch.flush = true;
+	lodge_stage2_unlock(mem, &batch);
+	return true;
+}
+
+static bool forget_memory(struct lodge_memory *mem, const struct hva_range *range)
+{
+	struct lodge_s2_batch batch = { .may_sleep = range->may_sleep };
+
+	spin_lock(&mem->lock);
+	mem->mm_gone = true;
+	lodge_stage2_zap_range(mem, 0, LODGE_S2_END_GFN, &batch);
+	lodge_stage2_unlock(mem, &batch);
+	return false;
+}
+
+static struct lodge_notifier *to_notifier(struct mmu_notifier *mn)
+{
+	return container_of(mn, struct lodge_notifier, mn);
+}
+
+static int invalidate_range_start(struct mmu_notifier *mn,
+				  const struct mmu_notifier_range *mmu_range)
+{
+	struct lodge_notifier *n = to_notifier(mn);
+	struct hva_range range = {
+		.start = mmu_range->start,
+		.end = mmu_range->end,
+		.may_sleep = mmu_notifier_range_blockable(mmu_range),
+	};
+
+	spin_lock(&n->lock);
+	if (n->active++) {
+		n->start = min(n->start, range.start);
+		n->end = max(n->end, range.end);
+	} else {
+		n->start = range.start;
+		n->end = range.end;
+	}
+	spin_unlock(&n->lock);
+
+	/*
+	 * A fault that did not see the above has its leaf installed before a VM's lock
+	 * is taken here, so the zap finds it.
+	 */
+	for_each_memory(n, &range, unmap_memory);
+	return 0;
+}
+
+static void invalidate_range_end(struct mmu_notifier *mn,
+				 const struct mmu_notifier_range *range)
+{
+	struct lodge_notifier *n = to_notifier(mn);
+
+	spin_lock(&n->lock);
+	WRITE_ONCE(n->seq, n->seq + 1);
+	if (!WARN_ON_ONCE(!n->active))
+		n->active--;
+	spin_unlock(&n->lock);
+}
+
+static lodge_young_t clear_flush_young(struct mmu_notifier *mn, struct mm_struct *mm,
+				       unsigned long start, unsigned long end)
+{
+	struct hva_range range = {
+		.start = start, .end = end, .clear = true, .flush = true,
+	};
+
+	return for_each_memory(to_notifier(mn), &range, age_memory);
+}
+
+/* Without a flush: a CPU that still has the translation sets no bit until it loses it. */
+static lodge_young_t clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
+				 unsigned long start, unsigned long end)
+{
+	struct hva_range range = { .start = start, .end = end, .clear = true };
+
+	return for_each_memory(to_notifier(mn), &range, age_memory);
+}
+
+static lodge_young_t test_young(struct mmu_notifier *mn, struct mm_struct *mm,
+				unsigned long address)
+{
+	struct hva_range range = { .start = address, .end = address + 1 };
+
+	return for_each_memory(to_notifier(mn), &range, age_memory);
+}
+
+/* The mm exits: its pages go, whatever VM fds are still open elsewhere. */
+static void release(struct mmu_notifier *mn, struct mm_struct *mm)
+{
+	struct hva_range range = { .start = 0, .end = ULONG_MAX, .may_sleep = true };
+
+	for_each_memory(to_notifier(mn), &range, forget_memory);
+}
+
+static struct mmu_notifier *alloc_notifier(struct mm_struct *mm)
+{
+	struct lodge_notifier *n = kzalloc(sizeof(*n), GFP_KERNEL_ACCOUNT);
+
+	if (!n)
+		return ERR_PTR(-ENOMEM);
+	spin_lock_init(&n->lock);
+	INIT_LIST_HEAD(&n->memories);
+	init_waitqueue_head(&n->idle);
+	return &n->mn;
+}
+
+static void free_notifier(struct mmu_notifier *mn)
+{
+	kfree(to_notifier(mn));
+}
+
+static const struct mmu_notifier_ops notifier_ops = {
+	.invalidate_range_start = invalidate_range_start,
+	.invalidate_range_end = invalidate_range_end,
+	.clear_flush_young = clear_flush_young,
+	.clear_young = clear_young,
+	.test_young = test_young,
+	.release = release,
+	.alloc_notifier = alloc_notifier,
+	.free_notifier = free_notifier,
+};
+
+unsigned long lodge_notifier_seq(struct lodge_memory *mem)
+{
+	return smp_load_acquire(&mem->notifier->seq);
+}
+
+bool lodge_notifier_retry(struct lodge_memory *mem, unsigned long seq, unsigned long start,
+			  unsigned long end)
+{
+	struct lodge_notifier *n = mem->notifier;
+	bool retry;
+
+	spin_lock(&n->lock);
+	retry = n->seq != seq || (n->active && start < n->end && end > n->start);
+	spin_unlock(&n->lock);
+	return retry;
+}
+
+int lodge_notifier_attach(struct lodge_memory *mem)
+{
+	struct mmu_notifier *mn = mmu_notifier_get(&notifier_ops, current->mm);
+	struct lodge_notifier *n;
+
+	if (IS_ERR(mn))
+		return PTR_ERR(mn);
+	n = to_notifier(mn);
+	mem->notifier = n;
+	spin_lock(&n->lock);
+	list_add_tail(&mem->notifier_link, &n->memories);
+	spin_unlock(&n->lock);
+	return 0;
+}
+
+void lodge_notifier_detach(struct lodge_memory *mem)
+{
+	struct lodge_notifier *n = mem->notifier;
+
+	spin_lock(&n->lock);
+	mem->notifier_leaving = true;
+	spin_unlock(&n->lock);
+
+	/* Callbacks that are in this VM now: as long as a zap takes, no grace period. */
+	wait_event(n->idle, !READ_ONCE(mem->notifier_users));
+
+	spin_lock(&n->lock);
+	list_del(&mem->notifier_link);
+	spin_unlock(&n->lock);
+	mmu_notifier_put(&n->mn);
+}
+
+void lodge_notifier_exit(void)
+{
+	mmu_notifier_synchronize();
+}

@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Owns the stage-2 tables: a radix tree of four levels whose entries have the backend's
+ * format. Called by fault.c to map, by notifier.c, slots.c and dirty.c to take away.
+ * Guarded by mem->lock. The CPU walks the tables at any time and sets accessed and dirty
+ * bits in them, so entries change by one atomic store or exchange, and a table is freed
+ * only when no CPU can be walking it any more.
+ */
+#include <linux/gfp.h>
+#include <linux/io.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+#include <linux/sched.h>
+
+#include "backend.h"
+#include "kernel_compat.h"
+#include "stage2.h"
+#include "vm.h"
+
+#define S2_ENTRIES	512
+#define S2_ADDRESS	GENMASK_ULL(51, 12)
+
+/*
+ * A bit that both vendors leave to software, on a leaf that only the dirty log keeps
+ * from being writable: the host page behind it is writable, and dirty for the host.
+ */
+#define S2_HOST_WRITABLE	BIT_ULL(52)
+
+static inline const struct lodge_stage2_format *s2_format(void)
+{
+	return &lodge_backend->stage2;
+}
+
+static inline bool s2_present(u64 entry)
+{
+	return entry & s2_format()->present;
+}
+
+static inline bool s2_is_leaf(u64 entry, unsigned int level)
+{
+	return level == 1 || entry & s2_format()->large;
+}
+
+static inline u64 *s2_entry(u64 *table, u64 gfn, unsigned int level)
+{
+	return &table[(gfn >> (9 * (level - 1))) % S2_ENTRIES];
+}
+
+static inline phys_addr_t s2_address(u64 entry)
+{
+	return __sme_clr(entry) & S2_ADDRESS;
+}
+
+static inline u64 *s2_table(u64 entry)
+{
+	return __va(s2_address(entry));
+}
+
+static u64 s2_make_table(struct page *table)
+{
+	return s2_format()->present | s2_format()->table | __sme_set(page_to_phys(table));
+}
+
+static u64 s2_make_leaf(const struct lodge_s2_leaf *leaf, unsigned int level)
+{
+	const struct lodge_stage2_format *format = s2_format();
+	u64 pa = (leaf->pfn & ~(lodge_s2_pages(level) - 1)) << PAGE_SHIFT;
+	u64 entry = format->present | format->leaf | format->accessed;
+
+	if (level > 1)
+		entry |= format->large;
+	/* With the dirty bit set beforehand the CPU need not come back to set it. */
+	if (leaf->writable)
+		entry |= format->writable | format->dirty;
+	if (leaf->host_writable)
+		entry |= S2_HOST_WRITABLE;
+	if (leaf->ram)
+		return entry | format->memtype_wb | __sme_set(pa);
+	return entry | format->memtype_uc | pa;
+}
+
+/* Clears @bits while the CPU may set others; the old value. */
+static u64 s2_clear(u64 *entry, u64 bits)
+{
+	u64 old = READ_ONCE(*entry);
+
+	do {
+		if (!(old & bits))
+			break;
+	} while (!try_cmpxchg(entry, &old, old & ~bits));
+	return old;
+}
+
+static void s2_set(u64 *entry, u64 bits)
+{
+	u64 old = READ_ONCE(*entry);
+
+	while (!try_cmpxchg(entry, &old, old | bits))
+		;
+}
+
+struct page *lodge_stage2_alloc_table(void)
+{
+	return alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+}
+
+void lodge_stage2_free_table(struct page *table)
+{
+	set_page_private(table, 0);
+	__free_page(table);
+}
+
+/*
+ * Detached tables form a list through page->private, with the table's level in the low
+ * bits: their contents belong to the CPUs until the flush.
+ */
+static void batch_add(struct lodge_s2_batch *batch, u64 entry, unsigned int level)
+{
+	struct page *table = pfn_to_page(s2_address(entry) >> PAGE_SHIFT);
+
+	set_page_private(table, (unsigned long)batch->tables | level);
+	batch->tables = table;
+	batch->flush = true;
+}
+
+static void free_subtree(struct page *page, unsigned int level, bool may_sleep)
+{
+	u64 *table = page_address(page);
+	unsigned int i;
+
+	for (i = 0; level > 1 && i < S2_ENTRIES; i++) {
+		if (!s2_present(table[i]) || s2_is_leaf(table[i], level))
+			continue;
+		free_subtree(pfn_to_page(s2_address(table[i]) >> PAGE_SHIFT), level - 1,
+			     may_sleep);
+		if (may_sleep)
+			cond_resched();
+	}
+	lodge_stage2_free_table(page);
+}
+
+static void batch_free(struct lodge_s2_batch *batch)
+{
+	while (batch->tables) {
+		struct page *table = batch->tables;
+		unsigned long link = page_private(table);
+
+		BUILD_BUG_ON(__alignof__(struct page) <= LODGE_S2_ROOT_LEVEL);
+		batch->tables = (struct page *)(link & ~7ul);
+		free_subtree(table, link & 7, batch->may_sleep);
+	}
+}
+
+/* Waits until no vCPU uses what was removed up to generation @gen. */
+static void flush_and_free(struct lodge_memory *mem, u64 gen, struct lodge_s2_batch *batch)
+{
+	/* Pairs with the barrier between a vCPU's setting its mode and reading flush_gen. */
+	smp_mb();
+	lodge_kick_all_and_wait(container_of(mem, struct lodge_vm, mem));
+
+	spin_lock(&mem->lock);
+	mem->flush_done = max(mem->flush_done, gen);
+	spin_unlock(&mem->lock);
+	batch_free(batch);
+}
+
+void lodge_stage2_unlock(struct lodge_memory *mem, struct lodge_s2_batch *batch)
+{
+	bool pending;
+	u64 gen;
+
+	if (batch->flush)
+		WRITE_ONCE(mem->flush_gen, mem->flush_gen + 1);
+	/*
+	 * A caller that removed nothing itself may rely on a removal whose interrupts are
+	 * still on their way: it must not tell the memory manager that the page is free.
+	 */
+	gen = mem->flush_gen;
+	pending = mem->flush_done != gen;
+	spin_unlock(&mem->lock);
+	if (unlikely(pending))
+		flush_and_free(mem, gen, batch);
+}
+
+/*
+ * Puts a table in place of the large leaf *entry, with the same translations. Under the
+ * dirty log the parts lose the right to write, and get it back one by one.
+ */
+static void split_leaf(u64 *entry, unsigned int level, struct page *page, bool log)
+{
+	const struct lodge_stage2_format *format = s2_format();
+	u64 *table = page_address(page);
+	u64 old = READ_ONCE(*entry);
+	u64 part = old;
+	unsigned int i;
+
+	if (level == 2)
+		part &= ~format->large;
+	if (log)
+		part &= ~format->writable;
+	for (i = 0; i < S2_ENTRIES; i++)
+		table[i] = part + i * (lodge_s2_pages(level - 1) << PAGE_SHIFT);
+	smp_store_release(entry, s2_make_table(page));
+}
+
+int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
+		     struct page **spare, struct lodge_s2_batch *batch)
+{
+	const struct lodge_stage2_format *format = s2_format();
+	unsigned int level = LODGE_S2_ROOT_LEVEL;
+	u64 *table = mem->root, *entry, old, new;
+
+	for (;; level--) {
+		entry = s2_entry(table, leaf->gfn, level);
+		old = READ_ONCE(*entry);
+		/* A table stays even where a large leaf could be: zapping removes it. */
+		if (level <= leaf->level && (!s2_present(old) || s2_is_leaf(old, level)))
+			break;
+		if (!s2_present(old) || s2_is_leaf(old, level)) {
+			struct page *page = *spare;
+
+			if (!page)
+				return -EAGAIN;
+			*spare = NULL;
+			if (s2_present(old)) {
+				split_leaf(entry, level, page, leaf->host_writable);
+				batch->flush = true;
+			} else {
+				smp_store_release(entry, s2_make_table(page));
+			}
+		}
+		table = s2_table(READ_ONCE(*entry));
+	}
+
+	new = s2_make_leaf(leaf, level);
+	if (s2_present(old)) {
+		if (s2_address(old) == s2_address(new))
+			new |= old & (format->writable | format->dirty | S2_HOST_WRITABLE);
+		else
+			batch->flush = true;
+	}
+	if (new != old)
+		WRITE_ONCE(*entry, new);
+	return 0;
+}
+
+/* The leaf that translates @gfn and its level, or NULL. */
+static u64 *find_leaf(struct lodge_memory *mem, u64 gfn, unsigned int *leaf_level)
+{
+	unsigned int level = LODGE_S2_ROOT_LEVEL;
+	u64 *table = mem->root;
+
+	for (;; level--) {
+		u64 *entry = s2_entry(table, gfn, level);
+		u64 value = READ_ONCE(*entry);
+
+		if (!s2_present(value))
+			return NULL;
+		if (s2_is_leaf(value, level)) {
+			*leaf_level = level;
+			return entry;
+		}
+		table = s2_table(value);
+	}
+}
+
+bool lodge_stage2_fix(struct lodge_memory *mem, u64 gfn, bool write, unsigned int *hint)
+{
+	const struct lodge_stage2_format *format = s2_format();
+	const struct lodge_slot *slot;
+	unsigned int level;
+	u64 *entry;
+
+	if (gfn >= LODGE_S2_END_GFN)
+		return false;
+	entry = find_leaf(mem, gfn, &level);
+	if (!entry)
+		return false;
+	if (!write || READ_ONCE(*entry) & format->writable)
+		return true;
+	if (!(READ_ONCE(*entry) & S2_HOST_WRITABLE))
+		return false;
+
+	slot = lodge_slot_find(lodge_slots_locked(mem), gfn, hint);
+	if (!slot || slot->flags & KVM_MEM_READONLY)
+		return false;
+	if (slot->dirty) {
+		if (level > 1)
+			return false;
+		lodge_dirty_mark(slot, gfn);
+	}
+	s2_set(entry, format->writable | format->dirty | format->accessed);
+	return true;
+}
+
+static void zap_level(u64 *table, unsigned int level, u64 start, u64 end,
+		      struct lodge_s2_batch *batch)
+{
+	const u64 span = lodge_s2_pages(level);
+	u64 gfn, next;
+
+	for (gfn = start; gfn < end; gfn = next) {
+		u64 *entry = s2_entry(table, gfn, level);
+		u64 old = READ_ONCE(*entry);
+
+		next = min(end, (gfn | (span - 1)) + 1);
+		if (!s2_present(old))
+			continue;
+		if (s2_is_leaf(old, level)) {
+			/* A part of a large leaf: the rest comes back by faults. */
+			WRITE_ONCE(*entry, 0);
+			batch->flush = true;
+		} else if (next - gfn == span) {
+			WRITE_ONCE(*entry, 0);
+			batch_add(batch, old, level - 1);
+		} else {
+			zap_level(s2_table(old), level - 1, gfn, next, batch);
+		}
+	}
+}
+
+void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
+			    struct lodge_s2_batch *batch)
+{
+	zap_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, batch);
+}
+
+void lodge_stage2_zap(struct lodge_vm *vm, u64 start, u64 end)
+{
+	struct lodge_s2_batch batch = { .may_sleep = true };
+	struct lodge_memory *mem = &vm->mem;
+
+	spin_lock(&mem->lock);
+	lodge_stage2_zap_range(mem, start, end, &batch);
+	lodge_stage2_unlock(mem, &batch);
+}
+
+/* Clears @bits in each leaf of the range; true when one had any of them. */
+static bool clear_level(u64 *table, unsigned int level, u64 start, u64 end, u64 bits)
+{
+	const u64 span = lodge_s2_pages(level);
+	bool cleared = false;
+	u64 gfn, next;
+
+	for (gfn = start; gfn < end; gfn = next) {
+		u64 *entry = s2_entry(table, gfn, level);
+		u64 old = READ_ONCE(*entry);
+
+		next = min(end, (gfn | (span - 1)) + 1);
+		if (!s2_present(old))
+			continue;
+		if (s2_is_leaf(old, level))
+			cleared |= !!(s2_clear(entry, bits) & bits);
+		else
+			cleared |= clear_level(s2_table(old), level - 1, gfn, next, bits);
+	}
+	return cleared;
+}
+
+void lodge_stage2_wrprotect_range(struct lodge_memory *mem, u64 start, u64 end,
+				  struct lodge_s2_batch *batch)
+{
+	if (clear_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, s2_format()->writable))
+		batch->flush = true;
+}
+
+void lodge_stage2_wrprotect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
+				 struct lodge_s2_batch *batch)
+{
+	const u64 writable = s2_format()->writable;
+	unsigned int level = LODGE_S2_ROOT_LEVEL, n;
+	u64 *table = mem->root, *first;
+
+	/* All 64 are in one table; a large leaf under the log is never writable. */
+	for (; mask && level > 1; level--) {
+		u64 entry = READ_ONCE(*s2_entry(table, gfn, level));
+
+		if (!s2_present(entry) || s2_is_leaf(entry, level))
+			return;
+		table = s2_table(entry);
+	}
+	first = s2_entry(table, gfn, 1);
+	for_each_set_bit(n, &mask, BITS_PER_LONG)
+		if (s2_clear(&first[n], writable) & writable)
+			batch->flush = true;
+}
+
+static bool test_level(u64 *table, unsigned int level, u64 start, u64 end, u64 bits)
+{
+	const u64 span = lodge_s2_pages(level);
+	u64 gfn, next;
+
+	for (gfn = start; gfn < end; gfn = next) {
+		u64 entry = READ_ONCE(*s2_entry(table, gfn, level));
+
+		next = min(end, (gfn | (span - 1)) + 1);
+		if (!s2_present(entry))
+			continue;
+		if (s2_is_leaf(entry, level) ? !!(entry & bits) :
+		    test_level(s2_table(entry), level - 1, gfn, next, bits))
+			return true;
+	}
+	return false;
+}
+
+bool lodge_stage2_young(struct lodge_memory *mem, u64 start, u64 end, bool clear)
+{
+	u64 accessed = s2_format()->accessed;
+
+	if (clear)
+		return clear_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, accessed);
+	return test_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, accessed);
+}
+
+/* A slot must be within the CPU's physical addresses and the reach of four levels. */
+u64 lodge_stage2_end_gfn(void)
+{
+	unsigned int bits = min_t(unsigned int, boot_cpu_data.x86_phys_bits,
+				  LODGE_S2_GPA_BITS);
+
+	return 1ull << (bits - PAGE_SHIFT);
+}
+
+int lodge_stage2_init(struct lodge_memory *mem)
+{
+	struct page *root = lodge_stage2_alloc_table();
+
+	if (!root)
+		return -ENOMEM;
+	mem->root = page_address(root);
+	mem->root_pa = __sme_set(page_to_phys(root));
+	return 0;
+}
+
+void lodge_stage2_destroy(struct lodge_memory *mem)
+{
+	free_subtree(virt_to_page(mem->root), LODGE_S2_ROOT_LEVEL, true);
+	mem->root = NULL;
+}

@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of guest memory (slots, stage2, fault, notifier, dirty) tell each
+ * other. The functions take struct lodge_memory and want its lock unless they say
+ * otherwise.
+ */
+#ifndef LODGE_STAGE2_H
+#define LODGE_STAGE2_H
+
+#include <linux/mm_types.h>
+#include <linux/types.h>
+
+#include "memory.h"
+
+#define LODGE_S2_ROOT_LEVEL	4
+#define LODGE_S2_GPA_BITS	48
+
+/* Pages that an entry of @level spans. */
+static inline u64 lodge_s2_pages(unsigned int level)
+{
+	return 1ull << (9 * (level - 1));
+}
+
+/* One past the last gfn the tables reach. */
+#define LODGE_S2_END_GFN	(1ull << (LODGE_S2_GPA_BITS - PAGE_SHIFT))
+
+/* What a stretch under the lock removed; lodge_stage2_unlock() acts on it. */
+struct lodge_s2_batch {
+	struct page *tables;	/* detached, may yet be in use by a CPU's walker */
+	bool flush;		/* a translation was removed or lost a right */
+	bool may_sleep;
+};
+
+struct lodge_s2_leaf {
+	u64 gfn;
+	u64 pfn;		/* host page of exactly gfn, also for a large leaf */
+	unsigned int level;	/* the largest possible */
+	bool writable;
+	bool host_writable;	/* only the dirty log denies writes */
+	bool ram;		/* ordinary memory of the host */
+};
+
+static inline struct lodge_slots *lodge_slots_locked(struct lodge_memory *mem)
+{
+	return rcu_dereference_protected(mem->slots, lockdep_is_held(&mem->lock));
+}
+
+/* stage2.c: 0 or -ENOMEM; no lock. */
+int lodge_stage2_init(struct lodge_memory *mem);
+/* Frees the tables; nobody uses them any more. */
+void lodge_stage2_destroy(struct lodge_memory *mem);
+
+/* One past the greatest gfn a slot may hold. */
+u64 lodge_stage2_end_gfn(void);
+
+/* A zeroed table, or NULL; no lock, may sleep. */
+struct page *lodge_stage2_alloc_table(void);
+void lodge_stage2_free_table(struct page *table);
+
+/*
+ * Installs @leaf, or gives an existing one the rights of @leaf: 0; or -EAGAIN when
+ * *spare is NULL and a table is needed. Takes *spare away when it is used.
+ */
+int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
+		     struct page **spare, struct lodge_s2_batch *batch);
+
+/*
+ * True when the leaf at @gfn allows the access or now does: a write that only the
+ * dirty log (or its past) had denied is allowed and recorded.
+ */
+bool lodge_stage2_fix(struct lodge_memory *mem, u64 gfn, bool write, unsigned int *hint);
+
+void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
+			    struct lodge_s2_batch *batch);
+void lodge_stage2_wrprotect_range(struct lodge_memory *mem, u64 start, u64 end,
+				  struct lodge_s2_batch *batch);
+/* Bit n of @mask stands for 4K page @gfn + n; @gfn is a multiple of 64. */
+void lodge_stage2_wrprotect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
+				 struct lodge_s2_batch *batch);
+/* Was a page of the range accessed? Clears the accessed bits if @clear. */
+bool lodge_stage2_young(struct lodge_memory *mem, u64 start, u64 end, bool clear);
+
+/*
+ * Drops the lock. If @batch removed something, or an earlier removal is still on its
+ * way to the CPUs, returns only when no vCPU uses the old translations; then frees
+ * the detached tables. Sleeps only if batch->may_sleep.
+ */
+void lodge_stage2_unlock(struct lodge_memory *mem, struct lodge_s2_batch *batch)
+	__releases(&mem->lock);
+
+/* notifier.c: attach and detach without the lock; 0 or an errno. */
+int lodge_notifier_attach(struct lodge_memory *mem);
+void lodge_notifier_detach(struct lodge_memory *mem);
+void lodge_notifier_exit(void);
+
+/* The count to hand to lodge_notifier_retry(); taken before the hva is looked up. */
+unsigned long lodge_notifier_seq(struct lodge_memory *mem);
+/* Has [start, end) of hvas perhaps changed since @seq? No lock, or to decide: lock. */
+bool lodge_notifier_retry(struct lodge_memory *mem, unsigned long seq, unsigned long start,
+			  unsigned long end);
+
+#endif
