@@ -88,7 +88,7 @@ const char *boot_load(const struct guest_memory *memory, const struct boot_input
 		if (input->initrd_size < top)
 			initrd = align_down(top - input->initrd_size, 4096);
 		if (initrd < kernel + image->span)
-			return error("the initial RAM disk (%zu MiB) does not fit beside the kernel in --memory",
+			return error("kernel and initial RAM disk (%zu MiB) do not fit in --memory",
 				     (input->initrd_size >> 20) + 1);
 		memory_write(memory, initrd, input->initrd, input->initrd_size);
 	}

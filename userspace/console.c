@@ -4,6 +4,7 @@
  * alone uses the input fields; output leaves on vCPU threads, byte by byte and
  * unlocked, as on a wire.  terminal_* belong to the main thread.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>

@@ -5,9 +5,9 @@
  */
 #include "cpuid.h"
 
-#define LEAF1_ECX_TSC_DEADLINE	(1u << 24)
-#define LEAF1_ECX_HYPERVISOR	(1u << 31)
-#define LEAF1_EDX_HTT		(1u << 28)
+#define LEAF1_ECX_TSC_DEADLINE	BIT(24)
+#define LEAF1_ECX_HYPERVISOR	BIT(31)
+#define LEAF1_EDX_HTT		BIT(28)
 
 /* The bits that number @n things. */
 static u32 width(u32 n)

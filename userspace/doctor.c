@@ -23,7 +23,12 @@
 #include "types.h"
 
 #define MSR_VM_CR	0xc0010114
-#define VM_CR_SVMDIS	(1u << 4)
+#define VM_CR_SVMDIS	BIT(4)
+
+static const char doctor_help[] =
+"Usage: lodge doctor\n"
+"Tell what this host has and lacks to run guests, and what to do about it.\n"
+"The exit status is 1 if something that every guest needs is missing.\n";
 
 static bool failed;
 
@@ -103,14 +108,15 @@ static void check_cpu(void)
 	memcpy(vendor, &ebx, 4);
 	memcpy(vendor + 4, &edx, 4);
 	memcpy(vendor + 8, &ecx, 4);
-	if (!__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) || !(ecx & 1u << 2)) {
-		bad("use an AMD CPU with SVM; in a virtual machine, turn on nested virtualization; or use the emulated host, scripts/bed",
+	if (!__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) || !(ecx & BIT(2))) {
+		bad("use an AMD CPU, or nested virtualization, or the emulated host of scripts/bed",
 		    "CPU (%s): no SVM", vendor);
 		return;
 	}
 	good("CPU (%s): SVM", vendor);
 	if (disabled_by_firmware())
-		bad("enable SVM (AMD-V) in the firmware's set-up", "SVM is disabled by the firmware");
+		bad("enable SVM (AMD-V) in the firmware's set-up",
+		    "SVM is disabled by the firmware");
 	if (__get_cpuid(0x8000000a, &eax, &ebx, &ecx, &edx) && edx & 1)
 		good("nested paging (NPT), %u ASIDs", ebx);
 	else
@@ -138,7 +144,8 @@ static void check_holder(void)
 		const char *name;
 		const char *remedy;
 	} others[] = {
-		{ "/sys/module/vboxdrv", "VirtualBox", "'modprobe -r vboxnetadp vboxnetflt vboxdrv'" },
+		{ "/sys/module/vboxdrv", "VirtualBox",
+		  "'modprobe -r vboxnetadp vboxnetflt vboxdrv'" },
 		{ "/sys/module/vmmon", "VMware", "'modprobe -r vmmon'" },
 	};
 	bool found = false;
@@ -183,7 +190,7 @@ static void check_module(const char *release)
 		else
 			bad("'modprobe " MODULE_NAME "' as root", "module: installed, not loaded");
 	} else {
-		bad("'make && make install' in Lodge's source, then 'modprobe " MODULE_NAME "' as root",
+		bad("'make && make install' in Lodge's source; then 'modprobe " MODULE_NAME "'",
 		    "module: not installed for %s", release);
 	}
 	snprintf(build, sizeof(build), "/lib/modules/%s/build/Makefile", release);
@@ -207,7 +214,8 @@ static void check_node(void)
 		return;
 	}
 	if (fd < 0 && errno == EACCES) {
-		bad("run as root, or join the group that owns it", "no permission for " DEFAULT_DEVICE);
+		bad("run as root, or join the group that owns it",
+		    "no permission for " DEFAULT_DEVICE);
 		return;
 	}
 	if (fd < 0) {
@@ -232,7 +240,8 @@ static void check_defaults(const char *release)
 	if (!access(kernel, R_OK))
 		good("a kernel to run: %s", kernel);
 	else
-		note("give one with --kernel", "cannot read the running kernel's image, %s", kernel);
+		note("give one with --kernel", "cannot read the running kernel's image, %s",
+		     kernel);
 	if (exists("/bin/busybox"))
 		good("/bin/busybox for the built-in initial RAM disk");
 	else
@@ -248,7 +257,7 @@ int doctor_main(int argc, char **argv)
 	struct utsname name;
 
 	if (argc > 1 && !strcmp(argv[1], "--help")) {
-		printf("Usage: lodge doctor\nTell what this host has and lacks to run guests; the exit status is 1 if\nsomething is missing.\n");
+		printf("%s", doctor_help);
 		return STATUS_POWER_OFF;
 	}
 	if (argc > 1)

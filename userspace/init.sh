@@ -15,9 +15,9 @@
 
 export PATH=/bin
 /bin/busybox --install -s /bin
-mount -t proc proc /proc
-mount -t sysfs sysfs /sys
-mount -t devtmpfs devtmpfs /dev 2>/dev/null
+mount -t proc none /proc
+mount -t sysfs none /sys
+mount -t devtmpfs none /dev 2>/dev/null
 exec </dev/console >/dev/console 2>&1
 
 say() {

@@ -66,11 +66,14 @@ static char *module_name(const char *file)
 
 static void list_modules(struct module_tree *tree, const char *directory)
 {
-	char *paths[] = { (char *)directory, NULL };
-	FTS *fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+	char *paths[2];
 	FTSENT *entry;
 	char *name;
+	FTS *fts;
 
+	paths[0] = (char *)directory;
+	paths[1] = NULL;
+	fts = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
 	if (!fts)
 		return;
 	while ((entry = fts_read(fts))) {
@@ -231,7 +234,8 @@ static void pack_busybox(struct cpio *cpio)
 		}
 		free(file.data);
 	}
-	bad_input("the built-in initial RAM disk needs a static /bin/busybox: install busybox-static, or give --initrd");
+	bad_input("%s: install busybox-static, or give --initrd",
+		  "the built-in initial RAM disk needs a static /bin/busybox");
 }
 
 void initramfs_build(struct cpio *cpio, const char *release, const char *modules,

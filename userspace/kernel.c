@@ -27,7 +27,7 @@ void kernel_open(const char *path, struct file *file, struct kernel_image *image
 	}
 	error = file_read(path ? path : host, MAX_KERNEL, file);
 	if (error && !path)
-		bad_input("cannot read the running kernel's image, %s (%s); give another with --kernel",
+		bad_input("cannot read the running kernel's image %s (%s); give one with --kernel",
 			  host, strerror(-error));
 	if (error == -EINVAL || error == -EFBIG)
 		bad_input("--kernel %s: a plain file, a bzImage or an ELF vmlinux, is expected",

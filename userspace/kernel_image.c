@@ -5,6 +5,7 @@
  * initramfs.c and the unit tests; no state, no lock.  Files are untrusted:
  * every offset is checked against the file's size before use.
  */
+#define _GNU_SOURCE
 #include <ctype.h>
 #include <elf.h>
 #include <string.h>

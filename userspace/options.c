@@ -84,7 +84,7 @@ static int next_option(int argc, char **argv, const char *letters, const struct 
 	if (option == ':')
 		bad_input("%s needs a value; see 'lodge %s --help'", argv[optind - 1], command);
 	if (option == '?')
-		bad_input("%s is no option (or an ambiguous one, or takes no value); see 'lodge %s --help'",
+		bad_input("%s is no option, or ambiguous, or takes no value; see 'lodge %s --help'",
 			  argv[at], command);
 	if (option == -1 && optind < argc)
 		bad_input("unexpected argument '%s'; see 'lodge %s --help'", argv[optind], command);

@@ -96,7 +96,7 @@ const char *parse_disk(const char *text, struct disk_option *disk)
 		readonly = !strcmp(text, ",readonly");
 		if (!readonly) {
 			free(path);
-			return "after the file only ',readonly' may follow (a comma in its name is written ',,')";
+			return "only ',readonly' may follow (a comma in the name is written ',,')";
 		}
 	}
 	if (!out) {

@@ -10,7 +10,7 @@
 #include "layout.h"
 #include "power.h"
 
-#define SLEEP_ENABLE		(1u << 5)
+#define SLEEP_ENABLE		BIT(5)
 #define SLEEP_TYPE(value)	((value) >> 2 & 7)
 
 static void power_access(void *opaque, u64 offset, void *data, unsigned int len, bool is_write)

@@ -5,6 +5,7 @@
  * waits, so that even a runner that was killed outright leaves a sane terminal
  * and an exit status that says so.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -122,13 +123,13 @@ static void provide_node(const char *device)
 		return;
 	error = module_load();
 	if (error == -ENOENT)
-		bad_input("there is no %s, and no %s.ko for this kernel; see 'lodge doctor'", device,
-			  MODULE_NAME);
+		bad_input("there is no %s, and no %s.ko for this kernel; see 'lodge doctor'",
+			  device, MODULE_NAME);
 	if (error == -EPERM || error == -EACCES)
 		bad_input("there is no %s; 'modprobe %s' as root loads its module", device,
 			  MODULE_NAME);
 	if (error)
-		bad_input("there is no %s, and its module does not load (%s); see 'lodge doctor' and the kernel log",
+		bad_input("there is no %s: its module does not load (%s); see the kernel log",
 			  device, strerror(-error));
 }
 

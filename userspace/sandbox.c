@@ -48,7 +48,7 @@ static void on_forbidden_call(int signal, siginfo_t *info, void *context)
 	(void)signal;
 	(void)context;
 	terminal_restore();
-	message("the runner made a system call that its own filter forbids (number %d); the guest was ended",
+	message("ended: the runner made system call %d, which its own filter forbids",
 		info->si_syscall);
 	_exit(STATUS_HOST_ERROR);
 }

@@ -20,6 +20,9 @@ typedef __u64 u64;
 #define MIB(n)		((u64)(n) << 20)
 #define GIB(n)		((u64)(n) << 30)
 
+#define BIT(n)		(1u << (n))
+#define BIT_ULL(n)	(1ull << (n))
+
 #define ARRAY_SIZE(a)	(sizeof(a) / sizeof((a)[0]))
 
 #define container_of(ptr, type, member) \

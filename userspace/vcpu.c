@@ -4,6 +4,7 @@
  * space.  Created and stopped by run.c on the main thread.  The threads share
  * vm->ended and the buses; the devices behind these have their own locks.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <linux/kvm.h>
 #include <pthread.h>
@@ -19,18 +20,18 @@
 #include "cpuid.h"
 #include "vcpu.h"
 
-#define CR0_PE		(1ull << 0)
-#define CR0_ET		(1ull << 4)
-#define CR0_PG		(1ull << 31)
-#define CR4_PAE		(1ull << 5)
-#define EFER_LME	(1ull << 8)
-#define EFER_LMA	(1ull << 10)
-#define RFLAGS_FIXED	(1ull << 1)
+#define CR0_PE		BIT_ULL(0)
+#define CR0_ET		BIT_ULL(4)
+#define CR0_PG		BIT_ULL(31)
+#define CR4_PAE		BIT_ULL(5)
+#define EFER_LME	BIT_ULL(8)
+#define EFER_LMA	BIT_ULL(10)
+#define RFLAGS_FIXED	BIT_ULL(1)
 
 #define MSR_IA32_MISC_ENABLE		0x1a0
-#define MISC_ENABLE_FAST_STRING		(1ull << 0)
+#define MISC_ENABLE_FAST_STRING		BIT_ULL(0)
 #define MSR_MTRR_DEFAULT_TYPE		0x2ff
-#define MTRR_ENABLE_WRITE_BACK		(1ull << 11 | 6)
+#define MTRR_ENABLE_WRITE_BACK		(BIT_ULL(11) | 6)
 
 #define KICK_INTERVAL_NS		10000000
 

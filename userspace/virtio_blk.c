@@ -3,6 +3,7 @@
  * virtio-blk over a raw file or block device.  Opened by run.c; requests are
  * served one by one on the I/O thread, under the device's lock.
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -87,7 +88,7 @@ static int serve(struct disk *disk, const struct chain *chain)
 		break;
 	case VIRTIO_BLK_T_OUT:
 		n = iov_slice(out, chain->nr_out, sizeof(header), SIZE_MAX, data);
-		if (disk->device.features & 1ull << VIRTIO_BLK_F_RO)
+		if (disk->device.features & BIT_ULL(VIRTIO_BLK_F_RO))
 			status = VIRTIO_BLK_S_IOERR;
 		else
 			status = transfer(disk, &header, data, n, true);
@@ -166,7 +167,7 @@ struct virtio_device *virtio_blk_open(const struct disk_option *option)
 			  "; try ',readonly'" : "");
 	if (fcntl(disk->fd, F_OFD_SETLK, &lock)) {
 		if (errno == EAGAIN || errno == EACCES)
-			bad_input("--disk %s: another program uses it; end that, or give both ',readonly'",
+			bad_input("--disk %s: another program uses it; end that one first",
 				  option->path);
 		host_error("cannot lock %s: %m", option->path);
 	}
@@ -180,8 +181,8 @@ struct virtio_device *virtio_blk_open(const struct disk_option *option)
 	disk->device.ops = &blk_ops;
 	disk->device.config = &disk->config;
 	disk->device.config_size = sizeof(disk->config);
-	disk->device.features = 1ull << VIRTIO_BLK_F_SEG_MAX | 1ull << VIRTIO_BLK_F_FLUSH;
+	disk->device.features = BIT_ULL(VIRTIO_BLK_F_SEG_MAX) | BIT_ULL(VIRTIO_BLK_F_FLUSH);
 	if (option->readonly)
-		disk->device.features |= 1ull << VIRTIO_BLK_F_RO;
+		disk->device.features |= BIT_ULL(VIRTIO_BLK_F_RO);
 	return &disk->device;
 }

@@ -70,7 +70,7 @@ static void set_status(struct virtio_device *device, u32 status)
 	}
 	if (added & VIRTIO_CONFIG_S_FEATURES_OK &&
 	    (device->driver_features & ~device->features ||
-	     !(device->driver_features & 1ull << VIRTIO_F_VERSION_1)))
+	     !(device->driver_features & BIT_ULL(VIRTIO_F_VERSION_1))))
 		status &= ~(u32)VIRTIO_CONFIG_S_FEATURES_OK;
 	/* Only a reset clears bits. */
 	device->status |= status;
@@ -92,7 +92,7 @@ static void set_ready(struct virtio_device *device, struct virtqueue *queue, u32
 		queue->ready = false;
 		return;
 	}
-	queue->event_idx = device->driver_features & 1ull << VIRTIO_RING_F_EVENT_IDX;
+	queue->event_idx = device->driver_features & BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
 	if (!queue->ready && virtqueue_enable(queue))
 		virtio_break(device);
 }
@@ -265,8 +265,8 @@ void virtio_attach(struct virtio_device *device, struct vm *vm, unsigned int ind
 
 	pthread_mutex_init(&device->lock, NULL);
 	device->vm = vm;
-	device->features |= 1ull << VIRTIO_F_VERSION_1 | 1ull << VIRTIO_RING_F_INDIRECT_DESC |
-			    1ull << VIRTIO_RING_F_EVENT_IDX;
+	device->features |= BIT_ULL(VIRTIO_F_VERSION_1) | BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC) |
+			    BIT_ULL(VIRTIO_RING_F_EVENT_IDX);
 	device->irqfd = vm_irqfd(vm, VIRTIO_IRQ + index);
 	check(device->irqfd);
 	for (unsigned int i = 0; i < device->ops->nr_queues; i++) {

@@ -123,11 +123,11 @@ static void net_start(struct virtio_device *device)
 	struct net *net = container_of(device, struct net, device);
 	unsigned long offload = 0;
 
-	if (device->driver_features & 1ull << VIRTIO_NET_F_GUEST_CSUM)
+	if (device->driver_features & BIT_ULL(VIRTIO_NET_F_GUEST_CSUM))
 		offload |= TUN_F_CSUM;
-	if (device->driver_features & 1ull << VIRTIO_NET_F_GUEST_TSO4)
+	if (device->driver_features & BIT_ULL(VIRTIO_NET_F_GUEST_TSO4))
 		offload |= TUN_F_TSO4;
-	if (device->driver_features & 1ull << VIRTIO_NET_F_GUEST_TSO6)
+	if (device->driver_features & BIT_ULL(VIRTIO_NET_F_GUEST_TSO6))
 		offload |= TUN_F_TSO6;
 	ioctl(net->tap.fd, TUNSETOFFLOAD, offload);
 }
@@ -147,7 +147,7 @@ static int open_tap(const char *name)
 
 	/* TUNSETIFF would make a new interface, which nobody has configured. */
 	if (!if_nametoindex(name))
-		bad_input("--net tap=%s: there is no such interface; make it with 'ip tuntap add %s mode tap'",
+		bad_input("--net tap=%s: no such interface; 'ip tuntap add %s mode tap' makes it",
 			  name, name);
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
@@ -156,7 +156,7 @@ static int open_tap(const char *name)
 	if (ioctl(fd, TUNSETIFF, &request))
 		bad_input("--net tap=%s: %s", name,
 			  errno == EBUSY ? "another program uses it" :
-			  errno == EPERM ? "no permission; run as root, or make it with 'user NAME'" :
+			  errno == EPERM ? "no permission; run as root, or make it yours ('user')" :
 			  errno == EINVAL ? "it is no tap interface of one queue" :
 			  strerror(errno));
 	if (ioctl(fd, TUNSETVNETHDRSZ, &header) || ioctl(fd, TUNSETOFFLOAD, 0))
@@ -179,10 +179,10 @@ struct virtio_device *virtio_net_open(const char *tap)
 	net->device.ops = &net_ops;
 	net->device.config = &net->config;
 	net->device.config_size = sizeof(net->config);
-	net->device.features = 1ull << VIRTIO_NET_F_MAC |
-		1ull << VIRTIO_NET_F_CSUM | 1ull << VIRTIO_NET_F_GUEST_CSUM |
-		1ull << VIRTIO_NET_F_HOST_TSO4 | 1ull << VIRTIO_NET_F_HOST_TSO6 |
-		1ull << VIRTIO_NET_F_GUEST_TSO4 | 1ull << VIRTIO_NET_F_GUEST_TSO6;
+	net->device.features = BIT_ULL(VIRTIO_NET_F_MAC) |
+		BIT_ULL(VIRTIO_NET_F_CSUM) | BIT_ULL(VIRTIO_NET_F_GUEST_CSUM) |
+		BIT_ULL(VIRTIO_NET_F_HOST_TSO4) | BIT_ULL(VIRTIO_NET_F_HOST_TSO6) |
+		BIT_ULL(VIRTIO_NET_F_GUEST_TSO4) | BIT_ULL(VIRTIO_NET_F_GUEST_TSO6);
 	return &net->device;
 }
 

@@ -64,10 +64,11 @@ static int add_buffer(struct virtqueue *queue, struct chain *chain, const struct
 
 	if (n == QUEUE_SIZE)
 		return -EINVAL;
+	/* All to read must come first. */
+	if (chain->nr_in && !(desc->flags & VRING_DESC_F_WRITE))
+		return -EINVAL;
 	if (desc->flags & VRING_DESC_F_WRITE)
 		chain->nr_in++;
-	else if (chain->nr_in)
-		return -EINVAL;		/* all to read must come first */
 	else
 		chain->nr_out++;
 	hva = memory_at(queue->memory, desc->addr, desc->len);
