@@ -29,7 +29,7 @@
 enum out_reg { OUT_EAX, OUT_EBX, OUT_ECX, OUT_EDX };
 
 /* Words of the kernel's X86_FEATURE_* that are CPUID registers as they are. */
-static const struct cpuid_word {
+static const struct leaf_word {
 	u32 function, index;
 	u8 reg;
 	u8 word;
@@ -159,7 +159,7 @@ void lodge_cpuid_probe(void)
 	unsigned int i;
 
 	for (i = 0; i < ARRAY_SIZE(cpuid_words); i++) {
-		const struct cpuid_word *w = &cpuid_words[i];
+		const struct leaf_word *w = &cpuid_words[i];
 
 		if (w->function > host_max_leaf(w->function & 0x80000000))
 			continue;
@@ -207,13 +207,13 @@ static u64 guest_xfeatures(const struct kvm_cpuid_entry2 *e)
 
 /* Tables ------------------------------------------------------------------- */
 
-struct cpuid_table {
+struct leaf_table {
 	struct kvm_cpuid_entry2 *entries;
 	unsigned int nr, capacity;
 	bool full;
 };
 
-static struct kvm_cpuid_entry2 *add_entry(struct cpuid_table *t, u32 function, u32 index)
+static struct kvm_cpuid_entry2 *add_entry(struct leaf_table *t, u32 function, u32 index)
 {
 	if (t->nr == t->capacity) {
 		t->full = true;
@@ -222,7 +222,7 @@ static struct kvm_cpuid_entry2 *add_entry(struct cpuid_table *t, u32 function, u
 	return &t->entries[t->nr++];
 }
 
-static struct kvm_cpuid_entry2 *add_host_entry(struct cpuid_table *t, u32 function)
+static struct kvm_cpuid_entry2 *add_host_entry(struct leaf_table *t, u32 function)
 {
 	struct kvm_cpuid_entry2 *e = add_entry(t, function, 0);
 
@@ -231,7 +231,7 @@ static struct kvm_cpuid_entry2 *add_host_entry(struct cpuid_table *t, u32 functi
 	return e;
 }
 
-static struct kvm_cpuid_entry2 *add_host_subleaf(struct cpuid_table *t, u32 function, u32 index)
+static struct kvm_cpuid_entry2 *add_host_subleaf(struct leaf_table *t, u32 function, u32 index)
 {
 	struct kvm_cpuid_entry2 *e = add_entry(t, function, index);
 
@@ -242,7 +242,7 @@ static struct kvm_cpuid_entry2 *add_host_subleaf(struct cpuid_table *t, u32 func
 	return e;
 }
 
-static struct kvm_cpuid_entry2 *add_zero_entry(struct cpuid_table *t, u32 function)
+static struct kvm_cpuid_entry2 *add_zero_entry(struct leaf_table *t, u32 function)
 {
 	struct kvm_cpuid_entry2 *e = add_entry(t, function, 0);
 
@@ -252,7 +252,7 @@ static struct kvm_cpuid_entry2 *add_zero_entry(struct cpuid_table *t, u32 functi
 }
 
 /* Cache parameters: subleaves up to one of type 0 (leaf 4, Fn8000_001D). */
-static void add_cache_leaf(struct cpuid_table *t, u32 function)
+static void add_cache_leaf(struct leaf_table *t, u32 function)
 {
 	struct kvm_cpuid_entry2 *e;
 	u32 index = 0;
@@ -262,7 +262,7 @@ static void add_cache_leaf(struct cpuid_table *t, u32 function)
 	} while (e && (e->eax & 0x1f) && index < 32);
 }
 
-static void add_features_leaf7(struct cpuid_table *t)
+static void add_features_leaf7(struct leaf_table *t)
 {
 	struct kvm_cpuid_entry2 *e = add_host_subleaf(t, 7, 0);
 	u32 subleaves;
@@ -286,7 +286,7 @@ static void add_features_leaf7(struct cpuid_table *t)
 }
 
 /* Intel SDM volume 2, "CPUID", leaf 0DH. EBX is kept up to date for each guest. */
-static void add_xsave_leaf(struct cpuid_table *t)
+static void add_xsave_leaf(struct leaf_table *t)
 {
 	struct kvm_cpuid_entry2 *e = add_host_subleaf(t, 0xd, 0);
 	u64 features = lodge_fpu_features();
@@ -312,7 +312,7 @@ static void add_xsave_leaf(struct cpuid_table *t)
 			return;
 }
 
-static void add_basic_leaf(struct cpuid_table *t, u32 function)
+static void add_basic_leaf(struct leaf_table *t, u32 function)
 {
 	struct kvm_cpuid_entry2 *e;
 
@@ -355,7 +355,7 @@ static void add_basic_leaf(struct cpuid_table *t, u32 function)
 	}
 }
 
-static void add_address_sizes(struct cpuid_table *t)
+static void add_address_sizes(struct leaf_table *t)
 {
 	struct kvm_cpuid_entry2 *e = add_host_entry(t, 0x80000008);
 	u32 phys, virt;
@@ -372,7 +372,7 @@ static void add_address_sizes(struct cpuid_table *t)
 	e->edx = 0;
 }
 
-static void add_extended_leaf(struct cpuid_table *t, u32 function)
+static void add_extended_leaf(struct leaf_table *t, u32 function)
 {
 	struct kvm_cpuid_entry2 *e;
 
@@ -440,7 +440,7 @@ static void add_extended_leaf(struct cpuid_table *t, u32 function)
 	}
 }
 
-static void add_paravirt_leaves(struct cpuid_table *t)
+static void add_paravirt_leaves(struct leaf_table *t)
 {
 	static const char signature[12] = "KVMKVMKVM";
 	struct kvm_cpuid_entry2 *e = add_zero_entry(t, KVM_CPUID_SIGNATURE);
@@ -459,7 +459,7 @@ static void add_paravirt_leaves(struct cpuid_table *t)
 }
 
 /* Everything KVM_GET_SUPPORTED_CPUID reports; t->full when it did not fit. */
-static void build_supported(struct cpuid_table *t)
+static void build_supported(struct leaf_table *t)
 {
 	struct kvm_cpuid_entry2 *e;
 	u32 max, function;
@@ -488,7 +488,7 @@ static void build_supported(struct cpuid_table *t)
 
 int lodge_get_supported_cpuid(struct kvm_cpuid2 __user *user, bool emulated)
 {
-	struct cpuid_table t = {};
+	struct leaf_table t = {};
 	struct kvm_cpuid2 head;
 	int ret;
 
@@ -626,7 +626,7 @@ static void update_features(struct lodge_vcpu *vcpu)
 
 	memset(vcpu->cpuid_features, 0, sizeof(vcpu->cpuid_features));
 	for (i = 0; i < ARRAY_SIZE(cpuid_words); i++) {
-		const struct cpuid_word *w = &cpuid_words[i];
+		const struct leaf_word *w = &cpuid_words[i];
 
 		e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, w->function, w->index);
 		if (e)

@@ -11,6 +11,18 @@
 
 #include "lodge_probes.h"
 
+/* The CPUID helpers were in asm/processor.h, which any file has through another. */
+#if LODGE_HAVE_CPUID_API
+#include <asm/cpuid/api.h>
+#endif
+
+/* The accessors of whole MSRs were renamed from "l" to "q". */
+#if LODGE_HAVE_RDMSRQ
+#define rdmsrl(msr, value)	rdmsrq(msr, value)
+#define rdmsrl_safe(msr, value)	rdmsrq_safe(msr, value)
+#define wrmsrl(msr, value)	wrmsrq(msr, value)
+#endif
+
 #define pr_fmt_lodge "lodge: "
 
 /* uapi that came after 6.1: the numbers are ABI, so they hold on every kernel. */
