@@ -290,8 +290,8 @@ struct native_event native_run(struct machine *m, const u8 *insn, unsigned int l
 	return event;
 }
 
-/* Does the processor want to fetch more than the first @length bytes? */
-static bool wants_more(struct machine *m, const u8 *bytes, unsigned int length)
+/* Run the first @length bytes, with nothing after them. */
+static struct native_event run_piece(struct machine *m, const u8 *bytes, unsigned int length)
 {
 	struct native_event event;
 
@@ -299,27 +299,35 @@ static bool wants_more(struct machine *m, const u8 *bytes, unsigned int length)
 	m->regs.rip = NATIVE_CODE_END - length;
 	load_registers(m);
 	event = step();
-	if (event.signal != SIGSEGV || event.code != SEGV_MAPERR || event.address != NATIVE_CODE_END)
-		return false;
-	/* A jump there, or data read from there, would have moved or kept RIP alike. */
 	read_registers(m);
-	return m->regs.rip == NATIVE_CODE_END - length;
+	return event;
+}
+
+/* Did the processor want to fetch more? */
+static bool wants_more(const struct machine *m, const struct native_event *event, u64 start)
+{
+	return event->signal == SIGSEGV && event->code == SEGV_MAPERR &&
+	       event->address == NATIVE_CODE_END && m->regs.rip == start;
 }
 
 /*
  * Every address that registers form is not canonical, so that data is not
- * touched; in 32-bit code it is unmapped.
+ * touched; in 32-bit code it is unmapped. What is not an instruction has no length.
  */
 unsigned int native_length(enum emul_mode mode, const u8 *bytes)
 {
-	struct machine m;
+	static struct machine m;
+	struct native_event event;
 	unsigned int length, i;
 
-	machine_init(&m, mode, 0);
-	for (i = 0; i < EMUL_NR_GPR; i++)
-		m.regs.gpr[i] = mode == EMUL_MODE_64 ? 0x8000000040000000 : 0x40000000;
-	for (length = 1; length <= EMUL_MAX_INSN_BYTES; length++)
-		if (!wants_more(&m, bytes, length))
-			return length;
+	m.ctxt.mode = mode;
+	for (length = 1; length <= EMUL_MAX_INSN_BYTES; length++) {
+		m.regs.rflags = 2;
+		for (i = 0; i < EMUL_NR_GPR; i++)
+			m.regs.gpr[i] = mode == EMUL_MODE_64 ? 0x8000000040000000 : 0x40000000;
+		event = run_piece(&m, bytes, length);
+		if (!wants_more(&m, &event, NATIVE_CODE_END - length))
+			return event.signal == SIGILL ? 0 : length;
+	}
 	return 0;
 }

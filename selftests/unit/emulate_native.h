@@ -52,7 +52,7 @@ bool native_has_avx(void);
 struct native_event native_run(struct machine *m, const u8 *insn, unsigned int length,
 			       bool vectors);
 
-/* How many bytes the processor fetches of the instruction; 0 if it cannot be told. */
+/* How many bytes the processor takes for the instruction; 0 if it is none (#UD). */
 unsigned int native_length(enum emul_mode mode, const u8 *bytes);
 
 #endif

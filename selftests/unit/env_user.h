@@ -156,10 +156,10 @@ struct rcu_head {
 #define lockdep_is_held(lock)		((lock)->held)
 
 /* Locks */
-typedef struct {
+struct lodge_spinlock {
 	const char *class;
 	bool held;
-} lodge_spinlock_t;
+};
 
 struct mutex {
 	const char *class;
@@ -170,7 +170,7 @@ void env_lock(const char *class, bool *held);
 void env_unlock(const char *class, bool *held);
 int env_locks_held(void);
 
-#define lodge_spin_init(l)		(*(l) = (lodge_spinlock_t){ #l, false })
+#define lodge_spin_init(l)		(*(l) = (struct lodge_spinlock){ #l, false })
 #define lodge_spin_lock(l, flags) \
 	((flags) = 0, env_lock((l)->class, &(l)->held))
 #define lodge_spin_unlock(l, flags) \

@@ -52,6 +52,7 @@ static void init_keeps_base_and_id(void)
 	apic_write(1, LAPIC_TPR, 0x40);
 	apic_write(1, LAPIC_TMICT, 1000000);
 	send_ipi(0, 0x55, 0x31);
+	send_ipi(1, 0x55, 0x05);
 	lapic_reset(cpu_lapic(1), true, false);
 	EQ(apic_read(1, LAPIC_ID), 0x55000000);
 	EQ(cpu_lapic(1)->base, 0xfee00800);
@@ -59,6 +60,8 @@ static void init_keeps_base_and_id(void)
 	EQ(apic_read(1, LAPIC_SVR), 0xff);
 	EQ(apic_read(1, LAPIC_TMCCT), 0);
 	CHECK(!has_irr(1, 0x31));
+	apic_write(1, LAPIC_ESR, 0);
+	EQ(apic_read(1, LAPIC_ESR), 0);
 	EQ(env_timers_queued(), 0);
 	machine_stop();
 }
@@ -277,7 +280,8 @@ static void software_disable(void)
 
 	machine_start(IRQCHIP_KERNEL, 1);
 	send_ipi(0, 0, 0x40);
-	apic_write(0, LAPIC_LVT1, 0x400);
+	for (reg = LAPIC_LVTT; reg <= LAPIC_LVTERR; reg += 16)
+		apic_write(0, reg, 0x31);
 	apic_write(0, LAPIC_SVR, 0xff);
 	for (reg = LAPIC_LVTT; reg <= LAPIC_LVTERR; reg += 16)
 		CHECK(apic_read(0, reg) & LAPIC_LVT_MASKED);
@@ -369,6 +373,13 @@ static void lint0(void)
 	EQ(atomic_read(&m.ic.lint0_nmi), 1);
 	EQ(lapic_local_deliver(cpu_lapic(0), LAPIC_LVT0), 1);
 	EQ(m.cpu[0].events[LAPIC_EVENT_NMI], 1);
+	/* A fixed one has the entry's trigger mode. */
+	apic_write(0, LAPIC_LVT1, 0x41);
+	EQ(lapic_local_deliver(cpu_lapic(0), LAPIC_LVT1), 1);
+	CHECK(has_irr(0, 0x41) && !has_tmr(0, 0x41));
+	apic_write(0, LAPIC_LVT1, 0x8042);
+	EQ(lapic_local_deliver(cpu_lapic(0), LAPIC_LVT1), 1);
+	CHECK(has_irr(0, 0x42) && has_tmr(0, 0x42));
 	apic_write(0, LAPIC_SVR, 0xff);
 	EQ(atomic_read(&m.ic.lint0_nmi), 0);
 	EQ(lapic_local_deliver(cpu_lapic(0), LAPIC_LVT0), 0);
@@ -755,6 +766,14 @@ static void state_of_timers(void)
 	EQ(lapic_set_state(l, &s), 0);
 	EQ(take(0), 0x30);
 	lapic_eoi(l);
+	/* A periodic one starts its period over. */
+	*(u32 *)(s.regs + LAPIC_LVTT) = LVTT_PERIODIC | 0x30;
+	*(u32 *)(s.regs + LAPIC_TMICT) = 1000000;
+	EQ(lapic_set_state(l, &s), 0);
+	EQ(take(0), -1);
+	EQ(apic_read(0, LAPIC_TMCCT), 1000000);
+	*(u32 *)(s.regs + LAPIC_LVTT) = 0x30;
+	*(u32 *)(s.regs + LAPIC_TMICT) = 1000;
 	/* TMCCT cannot be above TMICT. */
 	*(u32 *)(s.regs + LAPIC_TMCCT) = 0xffffffff;
 	EQ(lapic_set_state(l, &s), 0);
@@ -762,8 +781,12 @@ static void state_of_timers(void)
 	env_advance(2000);
 	EQ(take(0), 0x30);
 	lapic_eoi(l);
-	/* An armed deadline stays. */
-	apic_write(0, LAPIC_LVTT, LVTT_DEADLINE | 0x31);
+	/* TMICT means nothing in that mode; an armed deadline stays. */
+	*(u32 *)(s.regs + LAPIC_LVTT) = LVTT_DEADLINE | 0x31;
+	EQ(lapic_set_state(l, &s), 0);
+	EQ(env_timers_queued(), 0);
+	EQ(apic_read(0, LAPIC_TMCCT), 0);
+	EQ(take(0), -1);
 	lapic_set_tsc_deadline(l, lodge_now() + 500);
 	lapic_get_state(l, &s);
 	EQ(lapic_set_state(l, &s), 0);

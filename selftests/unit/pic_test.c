@@ -108,12 +108,26 @@ static void icw1_clears(void)
 	EQ(ack(), 0x33);
 	pulse(4);
 	outb(0x20, 0x68);
+	outb(0x20, 0x80);
+	outb(0x21, 0x80);
 	outb(0x20, 0x11);
 	EQ(ack(), -1);
 	EQ(inb(0x20), 0);
 	outb(0x21, 0x30);
 	outb(0x21, 0x04);
 	outb(0x21, 0x01);
+	EQ(inb(0x21), 0);
+	EQ(pic()->chip[0].rotate_on_auto_eoi, 0);
+	EQ(pic()->chip[0].special_mask, 0);
+	/* Special fully nested mode comes with ICW4 alone. */
+	outb(0x20, 0x11);
+	outb(0x21, 0x30);
+	outb(0x21, 0x04);
+	outb(0x21, 0x11);
+	outb(0x20, 0x10);
+	outb(0x21, 0x30);
+	outb(0x21, 0x04);
+	EQ(pic()->chip[0].special_fully_nested_mode, 0);
 	outb(0x20, 0x0b);
 	EQ(inb(0x20), 0);
 	/* A line that stayed up counts as a new edge. */
@@ -272,8 +286,12 @@ static void rotation(void)
 	pulse(5);
 	pulse(7);
 	EQ(ack(), 0x37);
+	outb(0x20, 0xc7);
+	outb(0x20, 0x0b);
+	EQ(inb(0x20), 0x80);
 	outb(0x20, 0xe7);
-	/* 0 is again; 3 before 5. */
+	EQ(inb(0x20), 0);
+	/* 0 is again; 3 before 5. Setting the lowest line ends nothing. */
 	EQ(ack(), 0x33);
 	outb(0x20, 0x20);
 	EQ(ack(), 0x35);
@@ -465,8 +483,12 @@ static void state_round_trip(void)
 	machine_stop();
 
 	machine_start(IRQCHIP_KERNEL, 1);
-	for (i = 1; i >= 0; i--)
-		EQ(irqchip_set_state(&m.ic, &a[i]), 0);
+	apic_write(0, LAPIC_LVT0, 0x700);
+	m.cpu[0].kicks = 0;
+	EQ(irqchip_set_state(&m.ic, &a[1]), 0);
+	EQ(m.cpu[0].kicks, 1);
+	EQ(irqchip_set_state(&m.ic, &a[0]), 0);
+	EQ(m.cpu[0].kicks, 2);
 	for (i = 0; i < 2; i++) {
 		b.chip_id = i;
 		EQ(irqchip_get_state(&m.ic, &b), 0);

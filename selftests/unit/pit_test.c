@@ -462,13 +462,21 @@ static void missed_ticks_are_made_up(void)
 	at(11932 * 11);
 	EQ(tick(), 1);
 	EQ(tick(), 0);
-	/* Without re-injection they are gone. */
+	/* Without re-injection they are gone, as are those from before. */
+	at(11932 * 20);
 	pit_set_reinject(&m.ic.pit, false);
 	at(11932 * 21);
 	EQ(tick(), 1);
 	EQ(tick(), 0);
 	pit_set_reinject(&m.ic.pit, true);
 	at(11932 * 22);
+	EQ(tick(), 1);
+	EQ(tick(), 0);
+	at(11932 * 23);
+	pit_set_reinject(&m.ic.pit, false);
+	pit_set_reinject(&m.ic.pit, true);
+	EQ(tick(), 1);
+	at(11932 * 24);
 	EQ(tick(), 1);
 	machine_stop();
 }
@@ -563,6 +571,22 @@ static void lost_ack(void)
 	machine_stop();
 }
 
+/* What came while the PIC's mask held it is one interrupt, no more. */
+static void masked_in_the_pic(void)
+{
+	start();
+	load(0, 2, 11932);
+	outb(0x21, 0xff);
+	at(11932 * 9);
+	EQ(tick(), 0);
+	outb(0x21, 0xfe);
+	EQ(tick(), 1);
+	EQ(tick(), 0);
+	at(11932 * 10);
+	EQ(tick(), 1);
+	machine_stop();
+}
+
 static void nmi_watchdog(void)
 {
 	start();
@@ -586,6 +610,7 @@ static void hpet_legacy(void)
 	pit_get_state(&m.ic.pit, &state);
 	state.flags |= KVM_PIT_FLAGS_HPET_LEGACY;
 	EQ(pit_set_state(&m.ic.pit, &state), 0);
+	EQ(env_timers_queued(), 0);
 	loaded = lodge_now();
 	at(11932 * 2 + 32);
 	EQ(tick(), 0);
@@ -693,6 +718,7 @@ static const struct test tests[] = {
 	TEST(stale_callback),
 	TEST(through_the_ioapic),
 	TEST(lost_ack),
+	TEST(masked_in_the_pic),
 	TEST(nmi_watchdog),
 	TEST(hpet_legacy),
 	TEST(state_round_trip),

@@ -163,6 +163,7 @@ static void creation(void)
 {
 	struct kvm_irq_routing_entry e = pin(0, KVM_IRQCHIP_IOAPIC, 0);
 	struct kvm_msi message = { .address_lo = 0xfee00000, .data = 0x30 };
+	u8 port = 0;
 
 	machine_start(IRQCHIP_NONE, 0);
 	EQ(set(&e, 1), -EINVAL);
@@ -183,6 +184,10 @@ static void creation(void)
 	EQ(irqchip_create_split(&m.ic, 24), 0);
 	/* Pins belong to user space's controllers. */
 	EQ(set(&e, 1), -EINVAL);
+	EQ(irqchip_io_read(&m.ic, 0x20, 1, &port), -EOPNOTSUPP);
+	EQ(irqchip_io_write(&m.ic, 0x21, 1, &port), -EOPNOTSUPP);
+	EQ(irqchip_mmio_write(&m.ic, IOAPIC_DEFAULT_BASE, 1, &port), -EOPNOTSUPP);
+	EQ(irqchip_send_msi(&m.ic, 0xfee00000, 0, 0x30), 0);
 	machine_stop();
 }
 
@@ -317,6 +322,8 @@ static void lowest_priority_is_fair(void)
 			}
 		}
 	}
+	/* Nobody who could take it. */
+	EQ(irqchip_send_msi(&m.ic, 0xfee08004, 0, 0x152), 0);
 	for (cpu = 0; cpu < 3; cpu++)
 		EQ(n[cpu], 100);
 	EQ(n[3], 0);
@@ -442,6 +449,11 @@ static void stale_map(void)
 	EQ(irqchip_send_msi(&m.ic, 0xfee09000, 0, 0x52), 1);
 	EQ(irqchip_rebuild_map(&m.ic), 0);
 	EQ(irqchip_send_msi(&m.ic, 0xfee09000, 0, 0x53), 1);
+	EQ(lapic_set_base(cpu_lapic(1), 0xfee00c00, false), 0);
+	EQ(irqchip_send_msi(&m.ic, 0xfee09000, 0, 0x55), 0);
+	EQ(irqchip_send_msi(&m.ic, 0xfee01000, 0, 0x55), 1);
+	EQ(lapic_set_base(cpu_lapic(1), 0xfee00800, true), 0);
+	apic_write(1, LAPIC_ID, 0x09000000);
 	/* Two with one id both get it. */
 	apic_write(0, LAPIC_ID, 0x09000000);
 	EQ(irqchip_rebuild_map(&m.ic), 0);

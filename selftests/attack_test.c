@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Guests that attack: random MSRs, ports and device memory, virtualization
+ * instructions, garbage page tables and segments, random bytes as code. Any
+ * exit will do, but the process lives, the kernel's log stays clean (the test
+ * bed looks at that), and a normal guest runs afterwards.
+ *
+ * LODGE_ATTACK_SEED: first seed (default: 1). LODGE_ATTACK_SECONDS: how long
+ * each kind of attack goes on (default: 1).
+ */
+#include <kselftest_harness.h>
+
+#include <sys/time.h>
+#include <time.h>
+
+#include "guest.h"
+#include "test_vm.h"
+
+#define CODE_SIZE	0x10000UL
+#define SLICE_US	5000
+
+static u64 seed_base, seconds;
+
+static u64 next_random(u64 *state)
+{
+	/* xorshift64* */
+	*state ^= *state >> 12;
+	*state ^= *state << 25;
+	*state ^= *state >> 27;
+	return *state * 2685821657736338717UL;
+}
+
+static void fill_random(void *to, size_t size, u64 *state)
+{
+	u64 *p = to;
+	size_t i;
+
+	for (i = 0; i < size / 8; i++)
+		p[i] = next_random(state);
+}
+
+static u64 env_number(const char *name, u64 otherwise)
+{
+	const char *s = getenv(name);
+
+	return s && *s ? strtoull(s, NULL, 0) : otherwise;
+}
+
+FIXTURE(attack) {
+	struct timespec end;
+	u64 state;
+};
+
+/* A signal every @us, should one come between two runs; 0: none. */
+static void slice_timer(long us)
+{
+	struct itimerval it = {
+		.it_interval.tv_usec = us,
+		.it_value.tv_usec = us,
+	};
+
+	setitimer(ITIMER_REAL, &it, NULL);
+}
+
+FIXTURE_SETUP(attack)
+{
+	struct sigaction sa = { .sa_handler = host_signal_noop };
+
+	seed_base = env_number("LODGE_ATTACK_SEED", 1);
+	seconds = env_number("LODGE_ATTACK_SECONDS", 1);
+	self->state = seed_base * 0x9e3779b97f4a7c15UL | 1;
+	clock_gettime(CLOCK_MONOTONIC, &self->end);
+	self->end.tv_sec += (time_t)seconds;
+	ASSERT_EQ(0, sigaction(SIGALRM, &sa, NULL));
+}
+
+static void guest_normal(u64 arg)
+{
+	u32 r[4];
+
+	guest_cpuid(0, 0, r);
+	GUEST_ASSERT(r[0] >= 1);
+	GUEST_SYNC(arg + 1);
+}
+
+/* After every attack: a normal guest, in a VM of its own. */
+FIXTURE_TEARDOWN(attack)
+{
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_with_vcpu(&vm, &vcpu, guest_normal, 41);
+	if (vcpu_run_to_sync(&vcpu) != 42)
+		TEST_DIE("a normal guest does not run any more");
+	vcpu_run_to_done(&vcpu);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
+static bool time_left(const struct timespec *end)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec < end->tv_sec ||
+	       (now.tv_sec == end->tv_sec && now.tv_nsec < end->tv_nsec);
+}
+
+/*
+ * Run on until the guest cannot, until @runs, or for a slice of time. What the
+ * guest reads is whatever lies in kvm_run. Returns how often it came out.
+ */
+static int run_for(struct test_vcpu *vcpu, int runs)
+{
+	u32 reason;
+	int i, ret;
+
+	slice_timer(SLICE_US);
+	for (i = 1; i <= runs; i++) {
+		ret = __vcpu_run(vcpu);
+		if (ret == -EINTR || ret == -EFAULT || ret == -EIO)
+			break;
+		if (ret)
+			TEST_DIE("KVM_RUN: %s", strerror(-ret));
+		reason = vcpu->run->exit_reason;
+		if (reason != KVM_EXIT_IO && reason != KVM_EXIT_MMIO)
+			break;
+	}
+	slice_timer(0);
+	return i;
+}
+
+/* In the guest: values that are more often interesting than random ones. */
+static u64 guest_value(u64 *state)
+{
+	u64 v = next_random(state);
+
+	switch (v & 7) {
+	case 0:
+		return 0;
+	case 1:
+		return ~0UL;
+	case 2:
+		return 1UL << (v >> 58);
+	case 3:
+		return v >> 56;
+	case 4:
+		return GUEST_SCRATCH | (v >> 52 & 0xfff);
+	default:
+		return v;
+	}
+}
+
+static void guest_msrs(u64 seed)
+{
+	static const u32 bases[] = {
+		0, 0x170, 0x200, 0x250, 0x2f0, 0x400, 0x680, 0x6e0, 0x800,
+		0xc0000080, 0xc0000100, 0xc0010000, 0xc0010110, 0xc0011000,
+		0x4b564d00, 0x40000000,
+	};
+	u64 state = seed, v, r;
+	u32 msr;
+
+	for (;;) {
+		r = next_random(&state);
+		msr = bases[r & 15] + (u32)(r >> 8 & 0x7f);
+		if (r >> 60 == 0)
+			msr = (u32)(r >> 16);
+		if (r & 0x10)
+			rdmsr_try(msr, &v);
+		else
+			wrmsr_try(msr, guest_value(&state));
+	}
+}
+
+static void guest_devices(u64 seed)
+{
+	static const u16 ports[] = {
+		0x20, 0x40, 0x60, 0x70, 0xa0, 0x4d0, 0xcf8, 0x3f8, 0xb0, 0,
+	};
+	u64 state = seed, r, v, addr;
+	u16 port;
+
+	for (;;) {
+		r = next_random(&state);
+		v = guest_value(&state);
+		port = ports[r % 10] + (r >> 8 & 7);
+		if (!(r & 0xf000))
+			port = (u16)(r >> 32);
+		if (port == GUEST_CALL_PORT)
+			continue;
+		switch (r >> 60) {
+		case 0:
+			port_out8(port, (u8)v);
+			break;
+		case 1:
+			port_out16(port, (u16)v);
+			break;
+		case 2:
+			port_out32(port, (u32)v);
+			break;
+		case 3:
+			port_in8(port);
+			break;
+		case 4:
+			port_in32(port);
+			break;
+		case 5:
+			addr = 0xfec00000 + (r >> 16 & 0xff0);
+			VOLATILE(u32, addr) = (u32)v;
+			break;
+		case 6:
+			addr = 0xfee00000 + (r >> 16 & 0xfff);
+			VOLATILE(u8, addr) = (u8)v;
+			break;
+		case 7:
+			addr = 0xfee00000 + (r >> 16 & 0xff8);
+			(void)VOLATILE(u64, addr);
+			break;
+		case 8:
+			addr = 0x1000000 + (r >> 16 & 0xfeffffff);
+			VOLATILE(u64, addr) = v;
+			break;
+		default:
+			addr = 0xfee00000 + (r >> 16 & 0xff0);
+			VOLATILE(u32, addr) = (u32)v;
+			break;
+		}
+	}
+}
+
+/* A VM with an irqchip, its vCPU in @fn: again and again until time is up. */
+static void attack_with(void (*fn)(u64), struct timespec *end, u64 *state)
+{
+	struct kvm_pit_config pit = { .flags = KVM_PIT_SPEAKER_DUMMY };
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+	int i;
+
+	do {
+		vm_create(&vm);
+		vm_create_irqchip(&vm);
+		vm_ioctl(&vm, KVM_CREATE_PIT2, &pit);
+		vcpu_create(&vm, &vcpu, 0);
+		vcpu_setup_long(&vcpu, fn, next_random(state));
+		for (i = 0; i < 20; i++)
+			run_for(&vcpu, 100);
+		vcpu_destroy(&vcpu);
+		vm_destroy(&vm);
+	} while (time_left(end));
+}
+
+TEST_F(attack, msrs)
+{
+	attack_with(guest_msrs, &self->end, &self->state);
+}
+
+TEST_F(attack, devices)
+{
+	attack_with(guest_devices, &self->end, &self->state);
+}
+
+/* KVM 6.1 lets any guest use CLGI and STGI where the CPU has a virtual GIF. */
+static bool gif_refused;
+
+/* Without EFER.SVME each of these is an invalid opcode, whatever RAX says. */
+static void guest_svm(u64 arg __maybe_unused)
+{
+	u64 v, efer = rdmsr(MSR_EFER);
+
+	for (v = 0x1000; v < 0x100000000000; v *= 0x100) {
+#define UD(insn) GUEST_ASSERT_EQ(GUEST_TRY(insn, OUTS(), \
+					   INS("a"(v), "c"(0UL))), 6)
+		UD("vmrun");
+		UD("vmload");
+		UD("vmsave");
+		UD("invlpga %%rax, %%ecx");
+		UD("skinit");
+		UD("vmxoff");
+		UD("vmlaunch");
+		UD("rsm");
+		if (gif_refused) {
+			UD("clgi");
+			UD("stgi");
+		}
+	}
+	/* Nor can the guest switch it on: it was not offered. */
+	GUEST_ASSERT_EQ(wrmsr_try(MSR_EFER, efer | 1UL << 12), 13);
+	GUEST_ASSERT_EQ(rdmsr(MSR_EFER), efer);
+}
+
+TEST_F(attack, virtualization)
+{
+	int device = device_open();
+	struct kvm_cpuid2 *cpuid = cpuid_supported(device);
+	struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, 0x80000001, 0);
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	gif_refused = !test_device_is_kvm();
+	vm_create(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	ASSERT_NE(NULL, e);
+	e->ecx &= ~(1U << 2);
+	vcpu_ioctl(&vcpu, KVM_SET_CPUID2, cpuid);
+	vcpu_setup_long(&vcpu, guest_svm, 0);
+	vcpu_run_to_done(&vcpu);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+	free(cpuid);
+	close(device);
+}
+
+/* Tables of noise, walked for code, stack and descriptors alike. */
+TEST_F(attack, page_tables)
+{
+	struct test_vcpu vcpu;
+	struct kvm_sregs sregs;
+	struct test_vm vm;
+	u64 *pd, i;
+
+	vm_create(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	while (time_left(&self->end)) {
+		vcpu_setup_long(&vcpu, guest_normal, 0);
+		fill_random(vm_ptr(&vm, GUEST_FREE), 4 * TEST_PAGE_SIZE,
+			    &self->state);
+		/* Half of them are present, low, and so walked to the end. */
+		pd = vm_ptr(&vm, GUEST_FREE);
+		for (i = 0; i < 4 * 512; i++)
+			if (pd[i] & 1 << 11)
+				pd[i] &= 0x8000000000f0ffffUL;
+		pd[0] = (GUEST_FREE + TEST_PAGE_SIZE) | 7;
+		vcpu_ioctl(&vcpu, KVM_GET_SREGS, &sregs);
+		sregs.cr3 = GUEST_FREE;
+		if (next_random(&self->state) & 1) {
+			sregs.idt.base = next_random(&self->state);
+			sregs.gdt.base = next_random(&self->state);
+		}
+		/* A non-canonical base may be refused: then not this time. */
+		if (__vcpu_ioctl(&vcpu, KVM_SET_SREGS, &sregs) == 0)
+			run_for(&vcpu, 20);
+	}
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
+static void random_start(struct test_vcpu *vcpu, int mode, u64 *state)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	u64 *r = (u64 *)&regs;
+	u64 offset = next_random(state) & (CODE_SIZE - 1);
+	int i;
+
+	switch (mode) {
+	case 0:
+		vcpu_setup_real(vcpu, 0x1000, (u16)offset);
+		break;
+	case 1:
+		vcpu_setup_prot32(vcpu, (u32)(GUEST_BLOB + offset));
+		break;
+	default:
+		vcpu_setup_long(vcpu, (void (*)(u64))(GUEST_BLOB + offset), 0);
+		break;
+	}
+	vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
+	for (i = 0; i < 16; i++)
+		if (i != 6)		/* RSP: a stack keeps it going */
+			r[i] = next_random(state) >>
+			       (next_random(state) & 63);
+	regs.rflags = (next_random(state) & 0x40cd5) | 2;
+	vcpu_ioctl(vcpu, KVM_SET_REGS, &regs);
+	if (mode == 3) {
+		/* Segments of noise, too. */
+		vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs);
+		fill_random(&sregs.ds, sizeof(sregs.ds), state);
+		fill_random(&sregs.es, sizeof(sregs.es), state);
+		fill_random(&sregs.ldt, sizeof(sregs.ldt), state);
+		fill_random(&sregs.ss, sizeof(sregs.ss), state);
+		/* QEMU's TCG aborts on a TR that is no TSS: noise but that. */
+		sregs.tr.base = next_random(state);
+		sregs.tr.limit = (u32)next_random(state);
+		__vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs);
+	}
+}
+
+TEST_F(attack, random_code)
+{
+	struct test_vcpu vcpu;
+	u64 rounds = 0, exits = 0;
+	struct test_vm vm;
+	int i;
+
+	vm_create(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	/* A million bytes of code at the least, however slow the machine is. */
+	while (rounds * CODE_SIZE < 1000000 || time_left(&self->end)) {
+		fill_random(vm_ptr(&vm, GUEST_BLOB), CODE_SIZE, &self->state);
+		for (i = 0; i < 16; i++) {
+			random_start(&vcpu, i & 3, &self->state);
+			exits += (u64)run_for(&vcpu, 5);
+		}
+		rounds++;
+		/* The code may have written anywhere: tables, image. */
+		if (rounds % 8 == 0) {
+			vcpu_destroy(&vcpu);
+			vm_destroy(&vm);
+			vm_create(&vm);
+			vcpu_create(&vm, &vcpu, 0);
+		}
+	}
+	TH_LOG("seed %lu: %lu bytes, %lu exits", (unsigned long)seed_base,
+	       (unsigned long)(rounds * CODE_SIZE), (unsigned long)exits);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
+TEST_HARNESS_MAIN

@@ -1,0 +1,35 @@
+#!/bin/sh
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Loading and unloading: 20 times with a test of exits between, and refused as
+# long as there is a VM.
+
+cd "$(dirname "$0")" && . ./module_lib.sh
+
+plan 5
+need_module
+
+rounds()
+{
+	i=0
+	while [ "$i" -lt 20 ]; do
+		i=$((i + 1))
+		unload_module || return 1
+		load_module || return 1
+		./io_test >/dev/null 2>&1 || return 1
+	done
+}
+
+check "20 rounds of unload, load and use" rounds
+
+hold_vm "$node"
+refused()
+{
+	! rmmod lodge 2>/dev/null && module_loaded
+}
+
+check "unload is refused while a VM runs" refused
+check "the VM has run on" release_vm
+check "unload works after it" wait_for unload_module
+check "and load, too" load_module
+finish
