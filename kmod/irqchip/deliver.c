@@ -172,13 +172,12 @@ int irqchip_rebuild_map(struct irqchip *ic)
 }
 
 /**
- * irqchip_for_each_lapic - call a function for each LAPIC until it says stop
+ * irqchip_walk_lapics - call a function for each LAPIC until it says stop
  * @ic: the VM's interrupt controllers
- * @fn: returns false to stop; called in an RCU read section
+ * @fn: called in an RCU read section
  * @data: handed to @fn
  */
-void irqchip_for_each_lapic(struct irqchip *ic,
-			    bool (*fn)(struct lapic *l, void *data), void *data)
+void irqchip_walk_lapics(struct irqchip *ic, lapic_fn fn, void *data)
 {
 	struct apic_map *map;
 	u32 i;
@@ -231,8 +230,6 @@ static bool match(struct irqchip *ic, const struct lapic *l,
 	if (!lapic_hw_enabled(l))
 		return false;
 	switch (irq->shorthand) {
-	case APIC_TO_SELF:
-		return l == src;
 	case APIC_TO_ALL:
 		return true;
 	case APIC_TO_OTHERS:

@@ -38,11 +38,15 @@
  * Raw, because every lock here is taken from hard interrupt context (timer
  * callbacks, eventfd wake-ups) and is held for a bounded, short time.
  */
-typedef raw_spinlock_t lodge_spinlock_t;
+struct lodge_spinlock {
+	raw_spinlock_t raw;
+};
 
-#define lodge_spin_init(lock)			raw_spin_lock_init(lock)
-#define lodge_spin_lock(lock, flags)		raw_spin_lock_irqsave(lock, flags)
-#define lodge_spin_unlock(lock, flags)		raw_spin_unlock_irqrestore(lock, flags)
+#define lodge_spin_init(lock)			raw_spin_lock_init(&(lock)->raw)
+#define lodge_spin_lock(lock, flags) \
+	raw_spin_lock_irqsave(&(lock)->raw, flags)
+#define lodge_spin_unlock(lock, flags) \
+	raw_spin_unlock_irqrestore(&(lock)->raw, flags)
 
 struct lodge_timer;
 

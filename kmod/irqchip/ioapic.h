@@ -26,7 +26,7 @@ struct ioapic_ops {
 };
 
 struct ioapic {
-	lodge_spinlock_t lock;		/* guards all below but base */
+	struct lodge_spinlock lock;		/* guards all below but base */
 	const struct ioapic_ops *ops;
 	u64 base;
 	u32 regsel;

@@ -11,11 +11,13 @@
 
 static bool has_chips(const struct irqchip *ic)
 {
+	/* Pairs with irqchip_create(). */
 	return smp_load_acquire(&ic->kind) == IRQCHIP_KERNEL;
 }
 
 static bool has_pit(const struct irqchip *ic)
 {
+	/* Pairs with irqchip_create_pit(). */
 	return smp_load_acquire(&ic->has_pit);
 }
 
@@ -32,7 +34,7 @@ static void pic_output(struct pic *s)
 {
 	struct irqchip *ic = container_of(s, struct irqchip, pic);
 
-	irqchip_for_each_lapic(ic, kick_extint_taker, NULL);
+	irqchip_walk_lapics(ic, kick_extint_taker, NULL);
 }
 
 static void pin_acked(struct irqchip *ic, u32 chip, u32 pin)
@@ -116,7 +118,7 @@ static void pit_pulse(struct pit *s)
 	irqchip_set_irq(ic, IRQ_SOURCE_PIT, 0, false);
 	/* Virtual wire mode: the PIT as NMI watchdog, on each LINT0 set so. */
 	if (atomic_read(&ic->lint0_nmi))
-		irqchip_for_each_lapic(ic, deliver_lint0_nmi, NULL);
+		irqchip_walk_lapics(ic, deliver_lint0_nmi, NULL);
 }
 
 static const struct pit_ops pit_ops = {
@@ -150,6 +152,7 @@ int irqchip_create(struct irqchip *ic)
 		return -EEXIST;
 	pic_init(&ic->pic, &pic_ops);
 	ioapic_init(&ic->ioapic, &ioapic_ops);
+	/* The controllers are ready before they are seen. */
 	smp_store_release(&ic->kind, IRQCHIP_KERNEL);
 	err = irqchip_default_routing(ic);
 	if (err)
@@ -174,6 +177,7 @@ int irqchip_create_split(struct irqchip *ic, u32 pins)
 	if (ic->kind != IRQCHIP_NONE)
 		return -EEXIST;
 	ic->split_pins = pins;
+	/* Seen after split_pins. */
 	smp_store_release(&ic->kind, IRQCHIP_SPLIT);
 	err = irqchip_set_routing(ic, NULL, 0, 0);
 	if (err)
@@ -198,6 +202,7 @@ int irqchip_create_pit(struct irqchip *ic, u32 flags)
 	if (ic->kind != IRQCHIP_KERNEL)
 		return -ENOENT;
 	pit_init(&ic->pit, &pit_ops, flags);
+	/* The PIT is ready before it is seen. */
 	smp_store_release(&ic->has_pit, true);
 	/* Has the PIT's own GSI reported from now on. */
 	return irqchip_notify_gsi(ic, 0, test_bit(0, ic->notify_gsi));
@@ -207,8 +212,8 @@ int irqchip_create_pit(struct irqchip *ic, u32 flags)
  * irqchip_destroy - the end of the VM
  * @ic: the VM's interrupt controllers, created or only initialized
  *
- * Irqfds are gone, and so are the vCPUs; their LAPICs need not have been
- * removed, but were destroyed. Sleeps.
+ * Irqfds are gone and no vCPU runs; their LAPICs need not be removed before, and
+ * are destroyed after: the PIT's timer reaches them until this returns. Sleeps.
  */
 void irqchip_destroy(struct irqchip *ic)
 {

@@ -75,7 +75,7 @@ struct irqchip {
 	void *owner;			/* for the owner's callbacks */
 	enum irqchip_kind kind;
 	bool has_pit;
-	struct mutex mutex;
+	struct mutex mutex;		/* guards the replacement of map and routes */
 	struct apic_map __rcu *map;
 	atomic_t map_gen;		/* changes make older maps slow */
 	struct irq_routes __rcu *routes;
@@ -106,6 +106,9 @@ int irqchip_io_write(struct irqchip *ic, u16 port, u32 len, const void *data);
 int irqchip_mmio_read(struct irqchip *ic, u64 gpa, u32 len, void *data);
 int irqchip_mmio_write(struct irqchip *ic, u64 gpa, u32 len, const void *data);
 
+/* Returns false to stop the walk. */
+typedef bool (*lapic_fn)(struct lapic *l, void *data);
+
 /* deliver.c: from a message to local APICs */
 int irqchip_add_lapic(struct irqchip *ic, struct lapic *l);
 void irqchip_remove_lapic(struct irqchip *ic, struct lapic *l);
@@ -114,9 +117,7 @@ int irqchip_deliver(struct irqchip *ic, struct lapic *src,
 int irqchip_rebuild_map(struct irqchip *ic);
 void irqchip_free_map(struct irqchip *ic);
 bool irqchip_map_stale(struct irqchip *ic);
-void irqchip_for_each_lapic(struct irqchip *ic,
-			    bool (*fn)(struct lapic *l, void *data),
-			    void *data);
+void irqchip_walk_lapics(struct irqchip *ic, lapic_fn fn, void *data);
 
 /* Ids, LDR, DFR or mode of a LAPIC changed. Any context. */
 static inline void irqchip_map_changed(struct irqchip *ic)
@@ -139,6 +140,7 @@ int irqchip_notify_gsi(struct irqchip *ic, u32 gsi, bool on);
 
 static inline bool irqchip_in_kernel(const struct irqchip *ic)
 {
+	/* Pairs with irqchip_create(): what it set up is seen. */
 	return smp_load_acquire(&ic->kind) != IRQCHIP_NONE;
 }
 

@@ -177,16 +177,14 @@ int lapic_local_deliver(struct lapic *l, u32 lvt)
 
 /*
  * Intel SDM volume 3, "Task and Processor Priorities": the higher of the TPR and
- * the class of the highest vector in service.
+ * the class of the highest vector in service. PPR is never stored.
  */
-static u32 update_ppr(struct lapic *l)
+static u32 processor_priority(const struct lapic *l)
 {
 	u32 tpr = lapic_reg(l, LAPIC_TPR) & 0xff;
 	u32 isr = l->isr_top < 0 ? 0 : l->isr_top & 0xf0;
-	u32 ppr = (tpr & 0xf0) >= isr ? tpr : isr;
 
-	lapic_reg_set(l, LAPIC_PPR, ppr);
-	return ppr;
+	return (tpr & 0xf0) >= isr ? tpr : isr;
 }
 
 /**
@@ -203,7 +201,7 @@ int lapic_highest_pending(struct lapic *l)
 	if (!READ_ONCE(l->irr_pending) || !lapic_hw_enabled(l))
 		return -1;
 	vector = highest_vector(l, LAPIC_IRR);
-	if (vector < 0 || (u32)(vector & 0xf0) <= (update_ppr(l) & 0xf0))
+	if (vector < 0 || (u32)(vector & 0xf0) <= (processor_priority(l) & 0xf0))
 		return -1;
 	return vector;
 }
@@ -218,6 +216,7 @@ void lapic_ack(struct lapic *l, u8 vector)
 	/* False before the look at IRR: set_irr() makes it true after. */
 	WRITE_ONCE(l->irr_pending, false);
 	clear_bit(vector & 31, vector_word(l, LAPIC_IRR, vector));
+	/* Pairs with the atomic set_bit() in set_irr(). */
 	smp_mb__after_atomic();
 	if (highest_vector(l, LAPIC_IRR) >= 0)
 		WRITE_ONCE(l->irr_pending, true);
@@ -225,7 +224,6 @@ void lapic_ack(struct lapic *l, u8 vector)
 	__set_bit(vector & 31, vector_word(l, LAPIC_ISR, vector));
 	if (vector > l->isr_top)
 		l->isr_top = vector;
-	update_ppr(l);
 }
 
 /**
@@ -243,7 +241,6 @@ void lapic_eoi(struct lapic *l)
 		return;
 	__clear_bit(vector & 31, vector_word(l, LAPIC_ISR, vector));
 	l->isr_top = highest_vector(l, LAPIC_ISR);
-	update_ppr(l);
 	irqchip_eoi(l->ic, l, vector, vector_test(l, LAPIC_TMR, vector));
 	kick_if_pending(l);
 }
@@ -252,7 +249,6 @@ void lapic_eoi(struct lapic *l)
 void lapic_set_tpr(struct lapic *l, u8 tpr)
 {
 	lapic_reg_set(l, LAPIC_TPR, tpr);
-	update_ppr(l);
 	kick_if_pending(l);
 }
 
@@ -434,7 +430,7 @@ static u32 read_reg(struct lapic *l, u32 offset)
 {
 	switch (offset) {
 	case LAPIC_PPR:
-		return update_ppr(l);
+		return processor_priority(l);
 	case LAPIC_TMCCT:
 		return lapic_timer_count(l);
 	default:
@@ -660,11 +656,11 @@ void lapic_destroy(struct lapic *l)
 void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s)
 {
 	u32 id = lapic_reg(l, LAPIC_ID);
-	u32 count = lapic_timer_count(l);
+	u32 count = lapic_timer_count(l), ppr = processor_priority(l);
 
-	update_ppr(l);
 	memcpy(s->regs, l->regs, sizeof(s->regs));
 	memcpy(s->regs + LAPIC_TMCCT, &count, sizeof(count));
+	memcpy(s->regs + LAPIC_PPR, &ppr, sizeof(ppr));
 	if (lapic_mode(l) == LAPIC_X2APIC && !l->ic->x2apic_ids) {
 		id <<= 24;
 		memcpy(s->regs + LAPIC_ID, &id, sizeof(id));
@@ -703,7 +699,6 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s)
 	}
 	lint0_changed(l);
 	l->isr_top = highest_vector(l, LAPIC_ISR);
-	update_ppr(l);
 	WRITE_ONCE(l->irr_pending, true);
 	irqchip_map_changed(l->ic);
 	lapic_timer_start(l, count);

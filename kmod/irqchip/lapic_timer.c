@@ -61,17 +61,11 @@ void lapic_timer_stop(struct lapic *l)
 	WRITE_ONCE(l->tsc_deadline, 0);
 }
 
-/* One that is due already fires here, without a host timer. */
+/* A one-shot or deadline that is due already fires here, without a host timer. */
 static void arm(struct lapic *l)
 {
 	if (l->timer_target > lodge_now()) {
 		lodge_timer_start_here(&l->timer, l->timer_target);
-		return;
-	}
-	if (periodic(l)) {
-		u64 next = expired(&l->timer);
-
-		lodge_timer_start_here(&l->timer, next);
 		return;
 	}
 	WRITE_ONCE(l->tsc_deadline, 0);

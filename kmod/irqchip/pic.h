@@ -19,7 +19,7 @@ struct pic_ops {
 };
 
 struct pic {
-	lodge_spinlock_t lock;		/* guards all below */
+	struct lodge_spinlock lock;		/* guards all below */
 	const struct pic_ops *ops;
 	bool output;			/* also read without the lock */
 	struct kvm_pic_state chip[2];	/* master, slave */

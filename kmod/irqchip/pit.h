@@ -19,7 +19,7 @@ struct pit_ops {
 };
 
 struct pit {
-	lodge_spinlock_t lock;		/* guards all below; innermost */
+	struct lodge_spinlock lock;		/* guards all below; innermost */
 	const struct pit_ops *ops;
 	struct kvm_pit_channel_state ch[3];
 	u32 flags;			/* KVM_PIT_FLAGS_HPET_LEGACY */

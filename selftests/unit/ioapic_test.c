@@ -364,6 +364,8 @@ static void state_round_trip(void)
 	EQ(irqchip_set_state(&m.ic, &a), 0);
 	EQ(irqchip_get_state(&m.ic, &b), 0);
 	EQ(memcmp(&a.chip.ioapic, &b.chip.ioapic, sizeof(*s)), 0);
+	CHECK(ioapic_wants_eoi(&m.ic.ioapic, 0x3a));
+	CHECK(!ioapic_wants_eoi(&m.ic.ioapic, 0x34));
 	/* Remote IRR holds pin 10; the edge of pin 4 is not repeated. */
 	EQ(take(0), -1);
 	ioapic_eoi(&m.ic.ioapic, 0x3a, true);

@@ -732,8 +732,13 @@ static void state_round_trip(void)
 	machine_stop();
 
 	machine_start(IRQCHIP_KERNEL, 1);
+	*(u32 *)(s.regs + LAPIC_ID) = 0x42000000;
 	EQ(lapic_set_state(l, &s), 0);
+	send_ipi(0, 0x42, 0x50);
+	CHECK(has_irr(0, 0x50));
 	EQ(atomic_read(&m.ic.lint0_nmi), 1);
+	apic_write(0, LAPIC_ICR2, 0);
+	apic_write(0, LAPIC_ICR, *(u32 *)(s.regs + LAPIC_ICR));
 	lapic_get_state(l, &t);
 	EQ(memcmp(&s, &t, sizeof(s)), 0);
 	EQ(take(0), -1);
