@@ -119,9 +119,13 @@ static u64 reserved_bits(const struct walk *w, u64 pte, unsigned int level)
 		/* PSE-36: bits 20..13 are bits 39..32 of the address, as far as it goes */
 		return BIT_ULL(21) | ((w->vcpu->phys_reserved >> 32 & 0xff) << 13);
 	case WALK_PAE:
-		reserved |= GENMASK_ULL(62, 52);
+		/*
+		 * The CPU checked the four top entries when it loaded or used them; QEMU's
+		 * sets A in them all the same, which no check here may trip over.
+		 */
 		if (level == 3)
-			return reserved | PTE_NX | GENMASK_ULL(8, 5) | GENMASK_ULL(2, 1);
+			return 0;
+		reserved |= GENMASK_ULL(62, 52);
 		break;
 	case WALK_LONG:
 		if (level > 3 || (level == 3 && !boot_cpu_has(X86_FEATURE_GBPAGES)))

@@ -287,7 +287,7 @@ static long node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return copy_to_user(argp, &cap, sizeof(cap)) ? -EFAULT : 0;
 	}
 	default:
-		return -ENOTTY;
+		return -EINVAL;	/* KVM's answer on its node; ENOTTY is a VM's */
 	}
 }
 
@@ -400,4 +400,3 @@ MODULE_DESCRIPTION("Lodge: a small hypervisor that serves KVM's ABI on /dev/lodg
 MODULE_AUTHOR("The Lodge authors");
 MODULE_LICENSE("GPL");
 MODULE_VERSION("0.1");
-MODULE_ALIAS("devname:lodge");

@@ -409,7 +409,7 @@ static long ioctl_regs(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *a
 	case KVM_SET_XCRS:
 		SET(kvm_xcrs, lodge_set_xcrs);
 	default:
-		return -ENOTTY;
+		return -EINVAL;	/* as KVM's vCPUs answer */
 	}
 }
 

@@ -96,6 +96,7 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	case KVM_CAP_XCRS:
 	case KVM_CAP_SREGS2:
 	case KVM_CAP_INTR_SHADOW:
+	case KVM_CAP_NOP_IO_DELAY:
 	case KVM_CAP_CLOCKSOURCE:
 	case KVM_CAP_KVMCLOCK_CTRL:
 	case KVM_CAP_CHECK_EXTENSION_VM:
