@@ -60,6 +60,7 @@ int file_read(const char *path, size_t max, struct file *file)
 int file_write(const char *path, const void *data, size_t size)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+	struct stat st;
 	int error = 0;
 
 	if (fd < 0)
@@ -72,9 +73,12 @@ int file_write(const char *path, const void *data, size_t size)
 		else if (errno != EINTR)
 			error = -errno;
 	}
+	if (fstat(fd, &st))
+		st.st_mode = 0;
 	if (close(fd) && !error)
 		error = -errno;
-	if (error)
+	/* A device is not ours to remove. */
+	if (error && S_ISREG(st.st_mode))
 		unlink(path);
 	return error;
 }

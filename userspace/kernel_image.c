@@ -23,6 +23,8 @@
 #define SETUP_RELOCATABLE	0x234
 #define SETUP_XLOADFLAGS	0x236
 #define SETUP_CMDLINE_SIZE	0x238
+#define SETUP_PAYLOAD_OFFSET	0x248
+#define SETUP_PAYLOAD_LENGTH	0x24c
 #define SETUP_PREF_ADDRESS	0x258
 #define SETUP_INIT_SIZE		0x260
 #define SETUP_END		0x268
@@ -73,6 +75,7 @@ static void copy_release(struct kernel_image *image, const u8 *text, size_t size
 const char *bzimage_parse(const u8 *data, size_t size, struct kernel_image *image)
 {
 	size_t setup, version;
+	u64 payload_end;
 
 	if (size < SETUP_END || memcmp(data + SETUP_MAGIC, "HdrS", 4))
 		return "it is no bzImage";
@@ -84,7 +87,10 @@ const char *bzimage_parse(const u8 *data, size_t size, struct kernel_image *imag
 	if (!(get16(data + SETUP_XLOADFLAGS) & XLF_KERNEL_64))
 		return "it is a 32-bit kernel; a 64-bit one is expected";
 	setup = ((data[SETUP_SECTS] ? data[SETUP_SECTS] : 4) + 1) * 512ul;
-	if (size <= setup + ENTRY_64_OFFSET)
+	/* The compressed kernel, which the code before it unpacks. */
+	payload_end = (u64)get32(data + SETUP_PAYLOAD_OFFSET) +
+		      get32(data + SETUP_PAYLOAD_LENGTH);
+	if (size <= setup + ENTRY_64_OFFSET || size - setup < payload_end)
 		return "it is truncated";
 
 	*image = (struct kernel_image){

@@ -35,6 +35,8 @@ static void make_bzimage(void)
 	bzimage[0x234] = 1;
 	put(bzimage + 0x236, 1, 2);
 	put(bzimage + 0x238, 2047, 4);
+	put(bzimage + 0x248, 0x300, 4);
+	put(bzimage + 0x24c, 4096 - 0x300, 4);
 	put(bzimage + 0x258, MIB(16), 8);
 	put(bzimage + 0x260, MIB(8), 4);
 	strcpy((char *)bzimage + 0x500, "6.1.0-1-amd64 (someone) #1");
@@ -50,6 +52,15 @@ struct elf_file {
 
 static struct elf_file *make_elf(void)
 {
+	const Elf64_Phdr code = {
+		.p_type = PT_LOAD, .p_offset = 4096, .p_paddr = MIB(16),
+		.p_filesz = 4096, .p_memsz = 16384,
+	};
+	const Elf64_Phdr notes = {
+		.p_type = PT_NOTE, .p_offset = offsetof(struct elf_file, note),
+		.p_filesz = sizeof(Elf64_Nhdr) + 12,
+	};
+	const Elf64_Nhdr note = { .n_namesz = 4, .n_descsz = 8, .n_type = 18 };
 	struct elf_file *file = (struct elf_file *)elf;
 
 	memset(elf, 0, sizeof(elf));
@@ -60,15 +71,9 @@ static struct elf_file *make_elf(void)
 	file->header.e_phoff = offsetof(struct elf_file, segments);
 	file->header.e_phentsize = sizeof(Elf64_Phdr);
 	file->header.e_phnum = 2;
-	file->segments[0] = (Elf64_Phdr){
-		.p_type = PT_LOAD, .p_offset = 4096, .p_paddr = MIB(16),
-		.p_filesz = 4096, .p_memsz = 16384,
-	};
-	file->segments[1] = (Elf64_Phdr){
-		.p_type = PT_NOTE, .p_offset = offsetof(struct elf_file, note),
-		.p_filesz = sizeof(Elf64_Nhdr) + 12,
-	};
-	file->note = (Elf64_Nhdr){ .n_namesz = 4, .n_descsz = 8, .n_type = 18 };
+	file->segments[0] = code;
+	file->segments[1] = notes;
+	file->note = note;
 	memcpy(file->name, "Xen", 4);
 	file->entry = MIB(16) + 0x100;
 	memcpy(elf + 5000, "Linux version %s", 16);
@@ -102,12 +107,15 @@ static void test_bzimage(void)
 	check(image.payload_size == 4096 && image.load == MIB(16) && image.span == MIB(8) &&
 	      image.align == MIB(2) && image.cmdline_max == 2047, "its header is understood");
 	check(!strcmp(image.release, "6.1.0-1-amd64"), "its release is found");
-	for (size_t size = 0; size < SETUP + 0x200; size++)
+	for (size_t size = 0; size < sizeof(bzimage); size++)
 		refused = refused && parse(bzimage, size, NULL);
 	check(refused, "a truncated bzImage is refused at every length");
 
 	bzimage[0x1f1] = 255;
 	check(parse(bzimage, sizeof(bzimage), NULL), "more set-up sectors than file are refused");
+	make_bzimage();
+	put(bzimage + 0x248, UINT32_MAX, 4);
+	check(parse(bzimage, sizeof(bzimage), NULL), "a payload beyond the file is refused");
 	make_bzimage();
 	put(bzimage + 0x20e, 0xffff, 2);
 	check(!parse(bzimage, sizeof(bzimage), &image) && !*image.release,
