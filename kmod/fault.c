@@ -88,13 +88,13 @@ static int follow_pfn_locked(struct vm_area_struct *vma, struct fault *f)
 	f->writable = args.writable;
 	follow_pfnmap_end(&args);
 #else
-	spinlock_t *ptl;
+	spinlock_t *ptl;	/* of the page table: follow_pte() takes it */
 	pte_t *ptep, pte;
 	int ret = follow_pte(vma->vm_mm, f->hva, &ptep, &ptl);
 
 	if (ret)
 		return ret;
-	__acquire(ptl);		/* for sparse: follow_pte() took it */
+	__acquire(ptl);
 	pte = READ_ONCE(*ptep);
 	f->pfn = pte_pfn(pte);
 	f->writable = pte_write(pte);

@@ -18,7 +18,7 @@
 
 struct lodge_notifier {
 	struct mmu_notifier mn;
-	spinlock_t lock;
+	spinlock_t lock;		/* all that follows */
 	struct list_head memories;
 	wait_queue_head_t idle;		/* some notifier_users fell to 0 */
 	/*
@@ -42,8 +42,8 @@ struct hva_range {
 typedef bool (*memory_fn)(struct lodge_memory *mem, const struct hva_range *range);
 
 /* Runs @fn for each VM, without the lock: it may be long, and flushing waits. */
-static bool for_each_memory(struct lodge_notifier *n, const struct hva_range *range,
-			    memory_fn fn)
+static bool visit_memories(struct lodge_notifier *n, const struct hva_range *range,
+			   memory_fn fn)
 {
 	struct lodge_memory *mem;
 	bool ret = false;
@@ -180,7 +180,7 @@ static int invalidate_range_start(struct mmu_notifier *mn,
 	 * A fault that did not see the above has its leaf installed before a VM's lock
 	 * is taken here, so the zap finds it.
 	 */
-	for_each_memory(n, &range, unmap_memory);
+	visit_memories(n, &range, unmap_memory);
 	return 0;
 }
 
@@ -203,7 +203,7 @@ static lodge_young_t clear_flush_young(struct mmu_notifier *mn, struct mm_struct
 		.start = start, .end = end, .clear = true, .flush = true,
 	};
 
-	return for_each_memory(to_notifier(mn), &range, age_memory);
+	return visit_memories(to_notifier(mn), &range, age_memory);
 }
 
 /* Without a flush: a CPU that still has the translation sets no bit until it loses it. */
@@ -212,7 +212,7 @@ static lodge_young_t clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
 {
 	struct hva_range range = { .start = start, .end = end, .clear = true };
 
-	return for_each_memory(to_notifier(mn), &range, age_memory);
+	return visit_memories(to_notifier(mn), &range, age_memory);
 }
 
 static lodge_young_t test_young(struct mmu_notifier *mn, struct mm_struct *mm,
@@ -220,7 +220,7 @@ static lodge_young_t test_young(struct mmu_notifier *mn, struct mm_struct *mm,
 {
 	struct hva_range range = { .start = address, .end = address + 1 };
 
-	return for_each_memory(to_notifier(mn), &range, age_memory);
+	return visit_memories(to_notifier(mn), &range, age_memory);
 }
 
 /* The mm exits: its pages go, whatever VM fds are still open elsewhere. */
@@ -228,7 +228,7 @@ static void release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
 	struct hva_range range = { .start = 0, .end = ULONG_MAX, .may_sleep = true };
 
-	for_each_memory(to_notifier(mn), &range, forget_memory);
+	visit_memories(to_notifier(mn), &range, forget_memory);
 }
 
 static struct mmu_notifier *alloc_notifier(struct mm_struct *mm)
@@ -261,6 +261,7 @@ static const struct mmu_notifier_ops notifier_ops = {
 
 unsigned long lodge_notifier_seq(struct lodge_memory *mem)
 {
+	/* The host's page tables are read after this. */
 	return smp_load_acquire(&mem->notifier->seq);
 }
 

@@ -165,6 +165,7 @@ static void flush_and_free(struct lodge_memory *mem, u64 gen, struct lodge_s2_ba
 }
 
 void lodge_stage2_unlock(struct lodge_memory *mem, struct lodge_s2_batch *batch)
+	__releases(&mem->lock)
 {
 	bool pending;
 	u64 gen;
@@ -200,6 +201,7 @@ static void split_leaf(u64 *entry, unsigned int level, struct page *page, bool l
 		part &= ~format->writable;
 	for (i = 0; i < S2_ENTRIES; i++)
 		table[i] = part + i * (lodge_s2_pages(level - 1) << PAGE_SHIFT);
+	/* The CPU that walks must not find the table before its contents. */
 	smp_store_release(entry, s2_make_table(page));
 }
 
@@ -226,6 +228,7 @@ int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
 				split_leaf(entry, level, page, leaf->host_writable);
 				batch->flush = true;
 			} else {
+				/* Zeroes first, as above. */
 				smp_store_release(entry, s2_make_table(page));
 			}
 		}
