@@ -382,7 +382,7 @@ int emul_exec_xadd(struct exec *x)
 	return emul_rm_modify_end(x, size, sum);
 }
 
-/* The processor writes memory whatever the comparison says. */
+/* The processor writes memory whatever the comparison says, but not a register. */
 int emul_exec_cmpxchg(struct exec *x)
 {
 	unsigned int size = x->insn->op_bytes;
@@ -395,9 +395,10 @@ int emul_exec_cmpxchg(struct exec *x)
 	emul_alu(&x->regs.rflags, ALU_CMP, size, emul_acc_get(x, size), value);
 	if (x->regs.rflags & FLAG_ZF)
 		return emul_rm_modify_end(x, size, source);
-	ret = emul_rm_modify_end(x, size, value);
 	emul_acc_set(x, size, value);
-	return ret;
+	if (!emul_is_mem(x->insn))
+		return EMUL_DONE;
+	return emul_rm_modify_end(x, size, value);
 }
 
 static void get_pair(const struct exec *x, unsigned int half, unsigned int low, unsigned int high,

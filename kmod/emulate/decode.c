@@ -184,17 +184,24 @@ static void decode_evex(struct emul_insn *insn, struct cursor *c)
  */
 static bool decode_extended(struct emul_insn *insn, struct cursor *c, u8 first)
 {
-	bool registers = insn->mode == EMUL_MODE_64 || peek(c) >= 0xc0;
-
-	if ((first == 0xc4 || first == 0xc5) && registers)
-		decode_vex(insn, c, first);
-	else if (first == 0x62 && registers)
-		decode_evex(insn, c);
-	else if (first == 0x8f && peek(c) & 0x38)
+	switch (first) {
+	case 0x62:
+	case 0xc4:
+	case 0xc5:
+		if (insn->mode != EMUL_MODE_64 && peek(c) < 0xc0)
+			return false;
+		if (first == 0x62)
+			decode_evex(insn, c);
+		else
+			decode_vex(insn, c, first);
+		return true;
+	case 0x8f:
+		if (!(peek(c) & 0x38))
+			return false;
 		decode_xop(insn, c);
-	else
-		return false;
-	return true;
+		return true;
+	}
+	return false;
 }
 
 /* The opcode, with whatever selects its map. */

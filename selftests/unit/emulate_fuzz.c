@@ -141,10 +141,11 @@ static bool memory_varies(const struct emul_insn *insn, int result)
 }
 
 /* Alignment (#GP) and a stack address that is not canonical (#SS): either comes first. */
-static bool order_varies(const struct emul_insn *insn, int result,
-			 const struct native_event *event)
+static bool order_varies(const struct machine *emulated, const struct emul_insn *insn,
+			 int result, const struct native_event *event)
 {
 	return insn->op == OP_VECTOR && result == EMUL_EXCEPTION &&
+	       emulated->ctxt.exception.vector == VECTOR_SS &&
 	       event->signal == SIGSEGV && event->code == SI_KERNEL;
 }
 
@@ -170,7 +171,7 @@ static const char *compare_ending(const struct machine *emulated, const struct e
 				  int result, const struct native_event *event)
 {
 	if (event->signal != expected_signal(result, emulated->ctxt.exception.vector))
-		return order_varies(insn, result, event) ? NULL : "exception";
+		return order_varies(emulated, insn, result, event) ? NULL : "exception";
 	if (result == EMUL_FAULT && event->code == SI_KERNEL)
 		return "#GP where the emulator has #PF";
 	if (result == EMUL_EXCEPTION && event->signal == SIGSEGV && event->code != SI_KERNEL)

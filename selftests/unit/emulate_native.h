@@ -11,7 +11,7 @@
 #include "emulate_machine.h"
 
 /* Both lie below 4 GiB, for 32-bit code. The page after the code is not mapped. */
-#define NATIVE_CODE	0x10000000ull
+#define NATIVE_CODE	0x13579000ull
 #define NATIVE_CODE_END	(NATIVE_CODE + MACHINE_PAGE)
 #define NATIVE_DATA	0x20000000ull
 /* Segment bases of 64-bit code. */
