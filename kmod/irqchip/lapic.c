@@ -75,9 +75,10 @@ static void kick_if_pending(struct lapic *l)
 
 static void set_irr(struct lapic *l, u8 vector, bool level)
 {
-	if (level)
+	/* A locked access less where the mode is what it was, as it mostly is. */
+	if (level && !vector_test(l, LAPIC_TMR, vector))
 		set_bit(vector & 31, vector_word(l, LAPIC_TMR, vector));
-	else
+	else if (!level && vector_test(l, LAPIC_TMR, vector))
 		clear_bit(vector & 31, vector_word(l, LAPIC_TMR, vector));
 	set_bit(vector & 31, vector_word(l, LAPIC_IRR, vector));
 	/* After IRR: lapic_ack() clears it before it looks at IRR. */
