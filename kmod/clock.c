@@ -76,7 +76,9 @@ static void tsc_scale(u32 khz, u32 *mul, s8 *shift)
 
 u64 lodge_read_guest_tsc(const struct lodge_vcpu *vcpu)
 {
-	return rdtsc() + READ_ONCE(vcpu->st.tsc_offset);
+	/* Right after a suspend, too, before the offset knows of it. */
+	return rdtsc() + READ_ONCE(vcpu->st.tsc_offset) +
+	       READ_ONCE(tsc_lost) - READ_ONCE(vcpu->tsc_lost);
 }
 
 u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
@@ -109,6 +111,42 @@ static void set_master(struct lodge_clock *clock)
 {
 	clock->master_tsc = rdtsc_ordered();
 	clock->master_ns = ktime_get_boottime_ns();
+}
+
+/*
+ * The host slept: kvmclock counts the night as boottime does, but never falls behind
+ * what the TSC alone says has passed.
+ */
+static void make_up_clock(struct lodge_clock *clock)
+{
+	u64 lost = READ_ONCE(tsc_lost);
+	u64 least = 0;
+
+	if (likely(clock->tsc_lost == lost))
+		return;
+	if (clock->stable)
+		least = kvmclock_at(clock, rdtsc_ordered() + lost - clock->tsc_lost);
+	clock->last_tsc_offset += lost - clock->tsc_lost;
+	clock->tsc_lost = lost;
+	set_master(clock);
+	if (clock->master_ns + clock->kvmclock_offset < least)
+		clock->kvmclock_offset = least - clock->master_ns;
+}
+
+static unsigned long lock_clock(struct lodge_clock *clock)
+	__acquires(&clock->lock)
+{
+	unsigned long flags;
+
+	raw_spin_lock_irqsave(&clock->lock, flags);
+	make_up_clock(clock);
+	return flags;
+}
+
+static void unlock_clock(struct lodge_clock *clock, unsigned long flags)
+	__releases(&clock->lock)
+{
+	raw_spin_unlock_irqrestore(&clock->lock, flags);
 }
 
 /*
@@ -177,7 +215,7 @@ void lodge_get_clock(struct lodge_vm *vm, struct kvm_clock_data *data)
 	bool changed;
 
 	memset(data, 0, sizeof(*data));
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	/* The host may have given up its TSC since a vCPU looked last. */
 	changed = update_stable(vm);
 	data->host_tsc = rdtsc_ordered();
@@ -188,7 +226,7 @@ void lodge_get_clock(struct lodge_vm *vm, struct kvm_clock_data *data)
 	} else {
 		data->host_tsc = 0;
 	}
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 	if (changed)
 		update_all_pages(vm);
 }
@@ -202,7 +240,7 @@ int lodge_set_clock(struct lodge_vm *vm, const struct kvm_clock_data *data)
 	if (data->flags & ~CLOCK_FLAGS)
 		return -EINVAL;
 
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	/* Time has passed since the value was taken, on another host perhaps. */
 	if (data->flags & KVM_CLOCK_REALTIME) {
 		now_real = ktime_get_real_ns();
@@ -211,7 +249,7 @@ int lodge_set_clock(struct lodge_vm *vm, const struct kvm_clock_data *data)
 	}
 	set_master(clock);
 	clock->kvmclock_offset = value - clock->master_ns;
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 	update_all_pages(vm);
 	return 0;
 }
@@ -250,7 +288,7 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 	if (!(vcpu->kvmclock.msr & 1))
 		return;
 
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	changed = update_stable(vcpu->vm);
 	if (clock->stable) {
 		info.tsc_timestamp = clock->master_tsc + vcpu->st.tsc_offset;
@@ -260,7 +298,7 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 		info.tsc_timestamp = rdtsc_ordered() + vcpu->st.tsc_offset;
 		info.system_time = ktime_get_boottime_ns() + clock->kvmclock_offset;
 	}
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 	if (changed)
 		update_all_pages(vcpu->vm);
 
@@ -293,9 +331,9 @@ int lodge_wall_clock_set_msr(struct lodge_vm *vm, u64 data)
 	if (!data || lodge_read_gpa(vm, data, &wall, sizeof(wall)))
 		return 0;
 
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	boot_ns = ktime_get_real_ns() - kvmclock_at(clock, rdtsc_ordered());
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 
 	wall.version = (wall.version | 1) + (wall.version & 1 ? 2 : 0);
 	wall.sec = div_u64_rem(boot_ns, NSEC_PER_SEC, &nsec);
@@ -339,9 +377,9 @@ static void offset_changed(struct lodge_vcpu *vcpu)
 	unsigned long flags;
 	bool changed;
 
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	changed = update_stable(vcpu->vm);
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 	if (changed)
 		update_all_pages(vcpu->vm);
 	if (vcpu->lapic)
@@ -385,7 +423,7 @@ static void synchronize(struct lodge_vcpu *vcpu, u64 value)
 	unsigned long flags;
 	u64 offset, now_ns;
 
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	now_ns = ktime_get_boottime_ns();
 	offset = value - rdtsc();
 	if (meant_to_match(vcpu, value, now_ns)) {
@@ -397,8 +435,9 @@ static void synchronize(struct lodge_vcpu *vcpu, u64 value)
 		}
 	}
 	note_write(vcpu, value, offset, now_ns);
+	WRITE_ONCE(vcpu->tsc_lost, clock->tsc_lost);
 	set_offset(vcpu, offset, rdtsc() + offset, now_ns);
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 	offset_changed(vcpu);
 }
 
@@ -440,7 +479,6 @@ void lodge_clock_vcpu_init(struct lodge_vcpu *vcpu)
 {
 	vcpu->tsc_khz = host_tsc_khz();
 	vcpu->tsc_adjust = 0;
-	vcpu->tsc_lost = READ_ONCE(tsc_lost);
 	synchronize(vcpu, 0);
 }
 
@@ -478,7 +516,7 @@ void lodge_clock_resume(void)
 		WRITE_ONCE(tsc_lost, tsc_lost + tsc_at_suspend - now);
 }
 
-/* The host slept: the guest's TSC goes on where it was, kvmclock counts the night. */
+/* The host slept: the guest's TSC goes on where it was. */
 static void make_up_for_suspend(struct lodge_vcpu *vcpu)
 {
 	struct lodge_clock *clock = &vcpu->vm->clock;
@@ -486,16 +524,11 @@ static void make_up_for_suspend(struct lodge_vcpu *vcpu)
 	unsigned long flags;
 	u64 offset;
 
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	offset = vcpu->st.tsc_offset + lost - vcpu->tsc_lost;
+	WRITE_ONCE(vcpu->tsc_lost, lost);
 	set_offset(vcpu, offset, rdtsc() + offset, ktime_get_boottime_ns());
-	vcpu->tsc_lost = lost;
-	if (clock->tsc_lost != lost) {
-		clock->last_tsc_offset += lost - clock->tsc_lost;
-		clock->tsc_lost = lost;
-		set_master(clock);
-	}
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 }
 
 /*
@@ -558,11 +591,12 @@ int lodge_vcpu_set_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *a
 	if (get_user(offset, user))
 		return -EFAULT;
 
-	raw_spin_lock_irqsave(&clock->lock, flags);
+	flags = lock_clock(clock);
 	now_ns = ktime_get_boottime_ns();
 	note_write(vcpu, rdtsc() + offset, offset, now_ns);
+	WRITE_ONCE(vcpu->tsc_lost, clock->tsc_lost);
 	set_offset(vcpu, offset, rdtsc() + offset, now_ns);
-	raw_spin_unlock_irqrestore(&clock->lock, flags);
+	unlock_clock(clock, flags);
 	offset_changed(vcpu);
 	return 0;
 }
