@@ -107,7 +107,6 @@ static void check(const char *error, const char *option)
 
 static void run_option(int option, struct run_options *options)
 {
-	const char *name;
 	u64 number;
 
 	switch (option) {
@@ -145,8 +144,8 @@ static void run_option(int option, struct run_options *options)
 		check(parse_console(optarg, &options->console), "--console");
 		break;
 	case OPT_NAME:
-		check(parse_name(optarg, &name), "--name");
-		error_set_name(name);
+		check(parse_name(optarg, &options->name), "--name");
+		error_set_name(options->name);
 		break;
 	default:
 		print_help(run_help);

@@ -17,6 +17,7 @@ struct run_options {
 	const char *initrd;		/* NULL: see run.c */
 	const char *append;
 	const char *device;
+	const char *name;
 	const char *tap;
 	u64 memory;
 	unsigned int cpus;

@@ -266,8 +266,9 @@ static int supervise(pid_t child)
 int run_main(int argc, char **argv)
 {
 	struct run_options options;
-	sigset_t set;
 	pid_t parent = getpid(), child;
+	char name[MAX_NAME + 16];
+	sigset_t set;
 
 	parse_run_options(argc, argv, &options);
 	/* Blocked from here on: the parent waits for them, the child polls. */
@@ -279,6 +280,9 @@ int run_main(int argc, char **argv)
 		host_error("cannot start a process: %m");
 	if (child)
 		return supervise(child);
+	/* What process lists show, where the parent is "lodge". */
+	snprintf(name, sizeof(name), "lodge:%s", options.name ? options.name : "vm");
+	prctl(PR_SET_NAME, name);
 	/* A parent that is killed takes the guest with it, in good order. */
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	if (getppid() != parent)
