@@ -38,6 +38,27 @@ pack()
 	truncate -s %512 "$2"
 }
 
+# pack_file NAME MODE FILE: one entry of a cpio archive, on standard output. The same
+# bytes for the same content: the kernel reads an inode's number or a time digit by
+# digit, and even that would change the count of instructions of a counted run.
+pack_file()
+{
+	local name=$1 mode=$2 file=$3 size=0
+
+	[ "$file" = - ] || size=$(stat -c %s "$file")
+	printf '070701%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%08X%s\0' 1 "$mode" 0 0 1 0 \
+		"$size" 0 0 0 0 $((${#name} + 1)) 0 "$name"
+	pad $((110 + ${#name} + 1))
+	[ "$file" = - ] || cat "$file"
+	pad "$size"
+}
+
+# pad SIZE: zeros up to the next multiple of 4.
+pad()
+{
+	head -c $(((4 - $1 % 4) % 4)) /dev/zero
+}
+
 # add_libraries ROOT FILE: put the shared libraries that FILE needs into ROOT.
 # Paths are kept, as the loader of FILE looks for them where this machine has them.
 add_libraries()
