@@ -118,6 +118,9 @@ static void start_timer(struct pit *s)
 {
 	lodge_timer_stop(&s->timer);
 	s->running = false;
+	/* Ticks of the old setting are not owed under the new one. */
+	s->unacked = false;
+	s->missed = 0;
 	if (s->ch[0].mode > 4 || (s->flags & KVM_PIT_FLAGS_HPET_LEGACY))
 		return;
 	s->periodic = s->ch[0].mode == 2 || s->ch[0].mode == 3;

@@ -481,6 +481,22 @@ static void missed_ticks_are_made_up(void)
 	machine_stop();
 }
 
+/* A new count starts a new account: the old setting's ticks are not owed. */
+static void reload_forgets_missed_ticks(void)
+{
+	start();
+	load(0, 2, 11932);
+	at(11932 * 10);
+	load(0, 0, 11932);
+	/* One was out already. */
+	EQ(tick(), 1);
+	EQ(tick(), 0);
+	at(11932 * 2);
+	EQ(tick(), 1);
+	EQ(tick(), 0);
+	machine_stop();
+}
+
 /* The host's timer comes late: the ticks in between count as missed. */
 static void late_timer(void)
 {
@@ -714,6 +730,7 @@ static const struct test tests[] = {
 	TEST(minimum_period),
 	TEST(control_word_stops),
 	TEST(missed_ticks_are_made_up),
+	TEST(reload_forgets_missed_ticks),
 	TEST(late_timer),
 	TEST(stale_callback),
 	TEST(through_the_ioapic),
