@@ -10,6 +10,7 @@
  */
 #include <kselftest_harness.h>
 
+#include <cpuid.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -385,8 +386,23 @@ static void random_start(struct test_vcpu *vcpu, int mode, u64 *state)
 	}
 }
 
+/*
+ * The translator of QEMU 10.0 itself crashes on random 16-bit code, under KVM
+ * as well: on its CPU model real mode is left out.
+ */
+static bool emulated_cpu(void)
+{
+	char brand[13] = "";
+
+	__get_cpuid(0x80000002, (unsigned int *)brand,
+		    (unsigned int *)(brand + 4), (unsigned int *)(brand + 8),
+		    &(unsigned int){ 0 });
+	return strncmp(brand, "QEMU TCG", 8) == 0;
+}
+
 TEST_F(attack, random_code)
 {
+	int modes = emulated_cpu() ? 3 : 4, mode;
 	struct test_vcpu vcpu;
 	u64 rounds = 0, exits = 0;
 	struct test_vm vm;
@@ -398,7 +414,8 @@ TEST_F(attack, random_code)
 	while (rounds * CODE_SIZE < 1000000 || time_left(&self->end)) {
 		fill_random(vm_ptr(&vm, GUEST_BLOB), CODE_SIZE, &self->state);
 		for (i = 0; i < 16; i++) {
-			random_start(&vcpu, i & 3, &self->state);
+			mode = 3 - i % modes;
+			random_start(&vcpu, mode, &self->state);
 			exits += (u64)run_for(&vcpu, 5);
 		}
 		rounds++;

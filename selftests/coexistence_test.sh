@@ -7,7 +7,6 @@
 
 cd "$(dirname "$0")" && . ./module_lib.sh
 
-plan 5
 need_module
 [ -c /dev/kvm ] || modprobe kvm_amd 2>/dev/null
 [ -c /dev/kvm ] || skip_all "no KVM"
@@ -15,6 +14,7 @@ always=/sys/module/kvm/parameters/enable_virt_at_load
 if [ -r "$always" ] && grep -q Y "$always"; then
 	skip_all "KVM holds it from load on (enable_virt_at_load)"
 fi
+plan 5
 
 # busy DEVICE: a VM on it is refused as it should be.
 busy()

@@ -5,11 +5,11 @@
 
 cd "$(dirname "$0")" && . ./module_lib.sh
 
-plan 3
 [ "$(id -u)" -eq 0 ] || skip_all "not root"
 [ -c "$node" ] || skip_all "no $node"
 cpu=/sys/devices/system/cpu/cpu1/online
 [ -w "$cpu" ] || skip_all "no CPU to take away"
+plan 3
 
 rounds()
 {

@@ -6,8 +6,8 @@
 
 cd "$(dirname "$0")" && . ./module_lib.sh
 
-plan 3
 need_module
+plan 3
 
 check "the node is a character device" [ -c "$node" ]
 mode=$(stat -c %a "$node")

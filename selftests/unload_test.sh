@@ -6,8 +6,8 @@
 
 cd "$(dirname "$0")" && . ./module_lib.sh
 
-plan 5
 need_module
+plan 5
 
 rounds()
 {

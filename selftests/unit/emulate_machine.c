@@ -67,8 +67,10 @@ static void forget(void *opaque)
 	struct machine *m = opaque;
 	unsigned int i;
 
-	for (i = 0; i < EMUL_MAX_ACCESSES; i++)
-		m->record[i].ready = m->record[i].done = false;
+	for (i = 0; i < EMUL_MAX_ACCESSES; i++) {
+		m->record[i].ready = false;
+		m->record[i].done = false;
+	}
 }
 
 static int op_fetch(void *opaque, u64 linear, u32 size, void *buf)
@@ -149,6 +151,18 @@ static int op_probe_write(void *opaque, u64 linear, u32 size)
 	return check_access(opaque, linear, size, true);
 }
 
+/* Where the next @bytes at the ports are; begins again at the end. */
+static u8 *next_port_bytes(struct machine *m, const struct emul_pio *pio)
+{
+	u32 bytes = pio->size * pio->count;
+
+	if (m->port_count + bytes > sizeof(m->ports))
+		m->port_count = 0;
+	m->port_count += bytes;
+	m->last_port = *pio;
+	return m->ports + m->port_count - bytes;
+}
+
 static int op_pio_in(void *opaque, const struct emul_pio *pio, void *buf)
 {
 	struct machine *m = opaque;
@@ -158,9 +172,7 @@ static int op_pio_in(void *opaque, const struct emul_pio *pio, void *buf)
 	if (!r->done) {
 		if (must_wait(m, pio->index, false))
 			return EMUL_EXIT;
-		memcpy(r->data, m->ports + m->port_count, bytes);
-		m->port_count += bytes;
-		m->last_port = *pio;
+		memcpy(r->data, next_port_bytes(m, pio), bytes);
 		r->done = true;
 	}
 	memcpy(buf, r->data, bytes);
@@ -177,9 +189,7 @@ static int op_pio_out(void *opaque, const struct emul_pio *pio, const void *buf)
 		return EMUL_DONE;
 	if (must_wait(m, pio->index, false))
 		return EMUL_EXIT;
-	memcpy(m->ports + m->port_count, buf, bytes);
-	m->port_count += bytes;
-	m->last_port = *pio;
+	memcpy(next_port_bytes(m, pio), buf, bytes);
 	r->done = true;
 	return EMUL_DONE;
 }

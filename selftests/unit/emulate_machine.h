@@ -32,7 +32,7 @@ struct machine_record {
  * @readonly: bit n: page n of @memory may not be written
  * @mmio: bit n: accesses to page n of @memory need user space
  * @exit_mask: bit n: access n of each iteration needs user space, wherever it goes
- * @ports: what ports return, and where output goes
+ * @ports: what ports return, and where output goes; used again from the start when full
  * @port_count: bytes moved through @ports
  * @last_port: the last port access
  * @fault_address: after EMUL_FAULT, the first byte that faulted

@@ -8,8 +8,12 @@
 #include "kmod/emulate/internal.h"
 #include "emulate_machine.h"
 
-#define BASE	0x10000u
-#define CODE(...) (const u8[]){ __VA_ARGS__ }, sizeof((u8[]){ __VA_ARGS__ })
+#define BASE		0x10000u
+#define BYTES(...)	((const u8[]){ __VA_ARGS__ })
+#define DECODE(...)	decode(BYTES(__VA_ARGS__), sizeof(BYTES(__VA_ARGS__)))
+#define IS_INVALID(...)	is_invalid(BYTES(__VA_ARGS__), sizeof(BYTES(__VA_ARGS__)))
+#define ONCE(...)	once(BYTES(__VA_ARGS__), sizeof(BYTES(__VA_ARGS__)))
+#define RUN(...)	run(BYTES(__VA_ARGS__), sizeof(BYTES(__VA_ARGS__)))
 
 static struct machine m;
 static unsigned int failures, line_failed;
@@ -90,9 +94,9 @@ struct length_case {
 	u8 bytes[EMUL_MAX_INSN_BYTES];
 };
 
-#define IN16	(1 << EMUL_MODE_16)
-#define IN32	(1 << EMUL_MODE_32)
-#define IN64	(1 << EMUL_MODE_64)
+#define IN16	BIT(EMUL_MODE_16)
+#define IN32	BIT(EMUL_MODE_32)
+#define IN64	BIT(EMUL_MODE_64)
 #define LEGACY	(IN16 | IN32)
 #define ALL	(LEGACY | IN64)
 
@@ -192,7 +196,7 @@ static void test_lengths(void)
 		for (mode = EMUL_MODE_16; mode <= EMUL_MODE_64; mode++) {
 			int length;
 
-			if (!(c->modes & 1 << mode))
+			if (!(c->modes & BIT(mode)))
 				continue;
 			length = emul_decode(&insn, c->bytes, sizeof(c->bytes), mode);
 			if (length != c->length)
@@ -202,6 +206,14 @@ static void test_lengths(void)
 				CHECK(emul_decode(&insn, c->bytes, cut, mode) == EMUL_DECODE_MORE);
 		}
 	}
+}
+
+/* In 64-bit code. */
+static bool is_invalid(const u8 *bytes, unsigned int length)
+{
+	struct emul_insn insn;
+
+	return emul_decode(&insn, bytes, length, EMUL_MODE_64) == EMUL_DECODE_INVALID;
 }
 
 static void test_bad_code(void)
@@ -215,11 +227,9 @@ static void test_bad_code(void)
 
 	CHECK(emul_decode(&insn, prefixes, 15, EMUL_MODE_64) == EMUL_DECODE_TOO_LONG);
 	CHECK(emul_decode(&insn, prefixes, 14, EMUL_MODE_64) == EMUL_DECODE_MORE);
-	CHECK(emul_decode(&insn, CODE(0x0f, 0x0a, 0, 0), EMUL_MODE_64) == EMUL_DECODE_INVALID);
-	CHECK(emul_decode(&insn, CODE(0x66, 0xc5, 0xf8, 0x77), EMUL_MODE_64) ==
-	      EMUL_DECODE_INVALID);
-	CHECK(emul_decode(&insn, CODE(0x48, 0xc5, 0xf8, 0x77), EMUL_MODE_64) ==
-	      EMUL_DECODE_INVALID);
+	CHECK(IS_INVALID(0x0f, 0x0a, 0, 0));
+	CHECK(IS_INVALID(0x66, 0xc5, 0xf8, 0x77));
+	CHECK(IS_INVALID(0x48, 0xc5, 0xf8, 0x77));
 	for (i = 0; i < sizeof(not_in_64); i++) {
 		u8 bytes[15] = { not_in_64[i] };
 
@@ -233,14 +243,14 @@ static void test_control_registers(void)
 	struct emul_insn insn;
 
 	start(EMUL_MODE_64);
-	insn = decode(CODE(0x0f, 0x22, 0xdf));
+	insn = DECODE(0x0f, 0x22, 0xdf);
 	CHECK(emul_reg(&insn) == 3 && emul_rm(&insn) == EMUL_RDI && insn.op_bytes == 8);
-	insn = decode(CODE(0x45, 0x0f, 0x20, 0x04));
+	insn = DECODE(0x45, 0x0f, 0x20, 0x04);
 	CHECK(emul_reg(&insn) == 8 && emul_rm(&insn) == EMUL_R12 && !emul_is_mem(&insn));
 	CHECK(machine_run(&m, &insn) == EMUL_UNHANDLED);
 
 	start(EMUL_MODE_32);
-	insn = decode(CODE(0xf0, 0x0f, 0x20, 0xc1));
+	insn = DECODE(0xf0, 0x0f, 0x20, 0xc1);
 	CHECK(emul_reg(&insn) == 8 && emul_rm(&insn) == EMUL_RCX);
 }
 
@@ -251,16 +261,16 @@ static void test_helpers(void)
 
 	start(EMUL_MODE_64);
 	m.segments[EMUL_GS].base = 0x5000;
-	insn = decode(CODE(0x65, 0x0f, 0x01, 0x7c, 0x8b, 0x10));	/* INVLPG GS:[RBX+RCX*4+16] */
+	insn = DECODE(0x65, 0x0f, 0x01, 0x7c, 0x8b, 0x10);	/* INVLPG GS:[RBX+RCX*4+16] */
 	m.regs.gpr[EMUL_RCX] = 3;
 	CHECK(emul_linear(&m.ctxt, &insn) == 0x5000 + BASE + 12 + 16);
 
-	insn = decode(CODE(0x0f, 0x01, 0x33));				/* LMSW [RBX] */
+	insn = DECODE(0x0f, 0x01, 0x33);				/* LMSW [RBX] */
 	set_memory(0, 0x12345678, 4);
 	CHECK(emul_read_rm(&m.ctxt, &insn, 2, &value) == EMUL_DONE && value == 0x5678);
-	insn = decode(CODE(0x0f, 0x01, 0xf1));				/* LMSW CX */
+	insn = DECODE(0x0f, 0x01, 0xf1);				/* LMSW CX */
 	CHECK(emul_read_rm(&m.ctxt, &insn, 2, &value) == EMUL_DONE && value == 3);
-	insn = decode(CODE(0x0f, 0x01, 0xe2));				/* SMSW EDX */
+	insn = DECODE(0x0f, 0x01, 0xe2);				/* SMSW EDX */
 	m.regs.gpr[EMUL_RDX] = ~0ull;
 	CHECK(emul_write_rm(&m.ctxt, &insn, 4, 0x80000011) == EMUL_DONE);
 	CHECK(m.regs.gpr[EMUL_RDX] == 0x80000011);
@@ -268,7 +278,7 @@ static void test_helpers(void)
 
 	start(EMUL_MODE_16);
 	m.regs.rip = 0xfffe;
-	insn = decode(CODE(0x0f, 0x01, 0xe2));
+	insn = DECODE(0x0f, 0x01, 0xe2);
 	CHECK(emul_next_rip(&m.ctxt, &insn) == 1);
 }
 
@@ -280,7 +290,7 @@ static void test_mmio_read(void)
 	m.mmio = 1;
 	set_memory(0, 0x1122334455667788, 8);
 	m.regs.rflags |= FLAG_RF | FLAG_TF;
-	insn = decode(CODE(0x8b, 0x03));				/* MOV EAX, [RBX] */
+	insn = DECODE(0x8b, 0x03);				/* MOV EAX, [RBX] */
 	CHECK(machine_execute(&m, &insn) == EMUL_EXIT);
 	CHECK(!m.regs.gpr[EMUL_RAX] && m.regs.rip == 0x1000 && !m.ctxt.retired);
 	machine_complete(&m);
@@ -297,7 +307,7 @@ static void test_mmio_modify(void)
 	start(EMUL_MODE_64);
 	m.mmio = 1;
 	set_memory(0, 40, 4);
-	insn = decode(CODE(0x83, 0x03, 0x02));				/* ADD dword [RBX], 2 */
+	insn = DECODE(0x83, 0x03, 0x02);				/* ADD dword [RBX], 2 */
 	CHECK(machine_execute(&m, &insn) == EMUL_EXIT && m.pending == 0);
 	machine_complete(&m);
 	CHECK(machine_execute(&m, &insn) == EMUL_EXIT && m.pending == 1);
@@ -315,7 +325,7 @@ static void test_replay_is_stable(void)
 	start(EMUL_MODE_64);
 	m.exit_mask = 2;
 	set_memory(0, 1, 4);
-	insn = decode(CODE(0xff, 0x03));				/* INC dword [RBX] */
+	insn = DECODE(0xff, 0x03);				/* INC dword [RBX] */
 	CHECK(machine_execute(&m, &insn) == EMUL_EXIT);
 	set_memory(0, 100, 4);
 	machine_complete(&m);
@@ -329,11 +339,11 @@ static void test_page_crossing(void)
 	m.mmio = 2;
 	m.regs.gpr[EMUL_RBX] = BASE + MACHINE_PAGE - 2;
 	m.regs.gpr[EMUL_RAX] = 0x11223344;
-	CHECK(run(CODE(0x89, 0x03)) == EMUL_DONE);			/* MOV [RBX], EAX */
+	CHECK(RUN(0x89, 0x03) == EMUL_DONE);			/* MOV [RBX], EAX */
 	CHECK(memory_at(MACHINE_PAGE - 2, 4) == 0x11223344 && m.mmio_accesses == 1);
 
 	m.regs.gpr[EMUL_RBX] = BASE + MACHINE_BYTES - 2;
-	CHECK(run(CODE(0x89, 0x03)) == EMUL_FAULT);
+	CHECK(RUN(0x89, 0x03) == EMUL_FAULT);
 	CHECK(m.fault_address == BASE + MACHINE_BYTES && m.fault_write);
 	CHECK(memory_at(MACHINE_BYTES - 2, 2) == 0);
 }
@@ -344,9 +354,9 @@ static void test_modify_faults_as_write(void)
 	start(EMUL_MODE_64);
 	m.readonly = 1;
 	m.mmio = 1;
-	CHECK(run(CODE(0xff, 0x03)) == EMUL_FAULT && m.fault_write);
+	CHECK(RUN(0xff, 0x03) == EMUL_FAULT && m.fault_write);
 	CHECK(!m.mmio_accesses);
-	CHECK(run(CODE(0x39, 0x03)) == EMUL_DONE);			/* CMP only reads */
+	CHECK(RUN(0x39, 0x03) == EMUL_DONE);			/* CMP only reads */
 }
 
 static void test_string_mmio(void)
@@ -359,9 +369,9 @@ static void test_string_mmio(void)
 	gpr[EMUL_RSI] = BASE;
 	gpr[EMUL_RDI] = BASE + MACHINE_PAGE;
 	set_memory(0, 0xaabbccddeeff, 6);
-	CHECK(once(CODE(0xf3, 0x66, 0xa5)) == EMUL_EXIT);		/* REP MOVSW */
+	CHECK(ONCE(0xf3, 0x66, 0xa5) == EMUL_EXIT);		/* REP MOVSW */
 	CHECK(gpr[EMUL_RCX] == 3);
-	CHECK(run(CODE(0xf3, 0x66, 0xa5)) == EMUL_DONE);
+	CHECK(RUN(0xf3, 0x66, 0xa5) == EMUL_DONE);
 	CHECK(!gpr[EMUL_RCX] && gpr[EMUL_RSI] == BASE + 6 && m.regs.rip == 0x1003);
 	CHECK(memory_at(MACHINE_PAGE, 6) == 0xaabbccddeeff && m.mmio_accesses == 6);
 }
@@ -375,13 +385,13 @@ static void test_rep_limit(void)
 	gpr[EMUL_RCX] = 10;
 	gpr[EMUL_RDI] = BASE;
 	gpr[EMUL_RAX] = 0x5a;
-	CHECK(once(CODE(0xf3, 0xaa)) == EMUL_AGAIN);			/* REP STOSB */
+	CHECK(ONCE(0xf3, 0xaa) == EMUL_AGAIN);			/* REP STOSB */
 	CHECK(gpr[EMUL_RCX] == 6 && gpr[EMUL_RDI] == BASE + 4 && m.regs.rip == 0x1000);
 	CHECK(m.ctxt.retired == 4);
-	CHECK(once(CODE(0xf3, 0xaa)) == EMUL_AGAIN);
-	CHECK(once(CODE(0xf3, 0xaa)) == EMUL_DONE);
+	CHECK(ONCE(0xf3, 0xaa) == EMUL_AGAIN);
+	CHECK(ONCE(0xf3, 0xaa) == EMUL_DONE);
 	CHECK(!gpr[EMUL_RCX] && m.regs.rip == 0x1002 && m.memory[9] == 0x5a && !m.memory[10]);
-	CHECK(once(CODE(0xf3, 0xaa)) == EMUL_DONE && m.regs.rip == 0x1004);
+	CHECK(ONCE(0xf3, 0xaa) == EMUL_DONE && m.regs.rip == 0x1004);
 	CHECK(gpr[EMUL_RDI] == BASE + 10);
 }
 
@@ -394,7 +404,7 @@ static void test_rep_fault(void)
 	gpr[EMUL_RCX] = 8;
 	gpr[EMUL_RDI] = BASE + MACHINE_BYTES - 12;
 	gpr[EMUL_RAX] = ~0ull;
-	CHECK(once(CODE(0xf3, 0xab)) == EMUL_FAULT);			/* REP STOSD */
+	CHECK(ONCE(0xf3, 0xab) == EMUL_FAULT);			/* REP STOSD */
 	CHECK(gpr[EMUL_RCX] == 5 && gpr[EMUL_RDI] == BASE + MACHINE_BYTES);
 	CHECK(m.regs.rip == 0x1000 && m.fault_address == BASE + MACHINE_BYTES);
 }
@@ -407,7 +417,7 @@ static void test_rep_compare(void)
 	memcpy(m.memory, "hello", 6);
 	gpr[EMUL_RCX] = 100;
 	gpr[EMUL_RDI] = BASE;
-	CHECK(run(CODE(0xf2, 0xae)) == EMUL_DONE);			/* REPNE SCASB */
+	CHECK(RUN(0xf2, 0xae) == EMUL_DONE);			/* REPNE SCASB */
 	CHECK(gpr[EMUL_RCX] == 94 && gpr[EMUL_RDI] == BASE + 6 && m.regs.rflags & FLAG_ZF);
 }
 
@@ -425,17 +435,17 @@ static void test_port(void)
 	fill_ports();
 	m.exit_mask = 1;
 	m.regs.gpr[EMUL_RAX] = 0x12345678;
-	CHECK(once(CODE(0xe4, 0x60)) == EMUL_EXIT);			/* IN AL, 0x60 */
-	CHECK(run(CODE(0xe4, 0x60)) == EMUL_DONE);
+	CHECK(ONCE(0xe4, 0x60) == EMUL_EXIT);			/* IN AL, 0x60 */
+	CHECK(RUN(0xe4, 0x60) == EMUL_DONE);
 	CHECK(m.regs.gpr[EMUL_RAX] == 0x12345601 && m.last_port.port == 0x60);
 	m.port_count = 0;
 	m.regs.gpr[EMUL_RDX] = 0x1234cf8;
-	CHECK(run(CODE(0xef)) == EMUL_DONE);				/* OUT DX, EAX */
+	CHECK(RUN(0xef) == EMUL_DONE);				/* OUT DX, EAX */
 	CHECK(m.last_port.port == 0x4cf8 && m.last_port.size == 4 && m.last_port.count == 1);
 	CHECK(!memcmp(m.ports, &(u32){ 0x12345601 }, 4));
 
 	start(EMUL_MODE_64);
-	CHECK(run(CODE(0x48, 0xef)) == EMUL_DONE && m.last_port.size == 4);
+	CHECK(RUN(0x48, 0xef) == EMUL_DONE && m.last_port.size == 4);
 }
 
 static void test_ins_batch(void)
@@ -448,13 +458,13 @@ static void test_ins_batch(void)
 	gpr[EMUL_RDX] = 0x1f0;
 	gpr[EMUL_RCX] = 300;
 	gpr[EMUL_RDI] = BASE + MACHINE_PAGE - 512;
-	CHECK(once(CODE(0xf3, 0x66, 0x6d)) == EMUL_EXIT);		/* REP INSW */
+	CHECK(ONCE(0xf3, 0x66, 0x6d) == EMUL_EXIT);		/* REP INSW */
 	CHECK(gpr[EMUL_RCX] == 300 && !m.port_count);
 	machine_complete(&m);
-	CHECK(once(CODE(0xf3, 0x66, 0x6d)) == EMUL_EXIT);
+	CHECK(ONCE(0xf3, 0x66, 0x6d) == EMUL_EXIT);
 	CHECK(m.last_port.count == 256 && m.last_port.size == 2 && m.last_port.port == 0x1f0);
 	CHECK(gpr[EMUL_RCX] == 44 && gpr[EMUL_RDI] == BASE + MACHINE_PAGE);
-	CHECK(run(CODE(0xf3, 0x66, 0x6d)) == EMUL_DONE);
+	CHECK(RUN(0xf3, 0x66, 0x6d) == EMUL_DONE);
 	CHECK(m.last_port.count == 44 && !gpr[EMUL_RCX]);
 	CHECK(!memcmp(m.memory + MACHINE_PAGE - 512, m.ports, 600));
 }
@@ -471,7 +481,7 @@ static void test_outs_batch(void)
 	gpr[EMUL_RSI] = BASE;
 	gpr[EMUL_RCX] = 64;
 	m.ctxt.io_buf_size = 48;
-	CHECK(run(CODE(0xf3, 0x6e)) == EMUL_DONE);			/* REP OUTSB */
+	CHECK(RUN(0xf3, 0x6e) == EMUL_DONE);			/* REP OUTSB */
 	CHECK(m.last_port.count == 16 && m.port_count == 64 && !memcmp(m.ports, m.memory, 64));
 
 	/* Backwards they go one by one. */
@@ -479,7 +489,7 @@ static void test_outs_batch(void)
 	gpr[EMUL_RSI] = BASE + 1;
 	m.regs.rflags |= FLAG_DF;
 	m.port_count = 0;
-	CHECK(run(CODE(0xf3, 0x6e)) == EMUL_DONE);
+	CHECK(RUN(0xf3, 0x6e) == EMUL_DONE);
 	CHECK(m.last_port.count == 1 && m.ports[0] == m.memory[1] && m.ports[1] == m.memory[0]);
 	CHECK(gpr[EMUL_RSI] == BASE - 1);
 }
@@ -490,7 +500,7 @@ static void test_ins_fault(void)
 	start(EMUL_MODE_64);
 	m.readonly = 1;
 	m.regs.gpr[EMUL_RDI] = BASE;
-	CHECK(run(CODE(0x6c)) == EMUL_FAULT && m.fault_write && !m.port_count);
+	CHECK(RUN(0x6c) == EMUL_FAULT && m.fault_write && !m.port_count);
 }
 
 /* DI wraps at 64 KiB, and a batch stops there. */
@@ -502,7 +512,7 @@ static void test_ins_wrap_16(void)
 	m.regs.gpr[EMUL_RCX] = 0x20;
 	m.regs.gpr[EMUL_RDX] = 0x60;
 	fill_ports();
-	CHECK(run(CODE(0xf3, 0x6c)) == EMUL_FAULT);			/* element 16 lies below BASE */
+	CHECK(RUN(0xf3, 0x6c) == EMUL_FAULT);			/* element 16 lies below BASE */
 	CHECK((m.regs.gpr[EMUL_RCX] & 0xffff) == 0x10 && m.port_count == 16);
 	CHECK(m.regs.gpr[EMUL_RDI] == 0xabcd0000);
 	CHECK(!memcmp(m.memory, m.ports, 16));
@@ -512,14 +522,14 @@ static void test_canonical(void)
 {
 	start(EMUL_MODE_64);
 	m.regs.gpr[EMUL_RBX] = 0x800000000000;
-	CHECK(raised(run(CODE(0x8b, 0x03)), VECTOR_GP, true));
+	CHECK(raised(RUN(0x8b, 0x03), VECTOR_GP, true));
 	m.regs.gpr[EMUL_RBP] = 0x800000000000;
-	CHECK(raised(run(CODE(0x8b, 0x45, 0x00)), VECTOR_SS, true));
+	CHECK(raised(RUN(0x8b, 0x45, 0x00), VECTOR_SS, true));
 	m.regs.gpr[EMUL_RBX] = 0x7ffffffffffe;
-	CHECK(raised(run(CODE(0x8b, 0x03)), VECTOR_GP, true));
+	CHECK(raised(RUN(0x8b, 0x03), VECTOR_GP, true));
 	/* With five-level paging it is only not mapped. */
 	m.ctxt.cr4 |= 1 << 12;
-	CHECK(run(CODE(0x8b, 0x03)) == EMUL_FAULT);
+	CHECK(RUN(0x8b, 0x03) == EMUL_FAULT);
 }
 
 static void test_segment_limits(void)
@@ -527,33 +537,33 @@ static void test_segment_limits(void)
 	start(EMUL_MODE_32);
 	m.segments[EMUL_DS].limit = BASE + 7;
 	m.regs.gpr[EMUL_RBX] = BASE + 4;
-	CHECK(run(CODE(0x8b, 0x03)) == EMUL_DONE);
+	CHECK(RUN(0x8b, 0x03) == EMUL_DONE);
 	m.regs.gpr[EMUL_RBX] = BASE + 5;
-	CHECK(raised(run(CODE(0x8b, 0x03)), VECTOR_GP, true));
-	CHECK(run(CODE(0x26, 0x8b, 0x03)) == EMUL_DONE);		/* ES */
+	CHECK(raised(RUN(0x8b, 0x03), VECTOR_GP, true));
+	CHECK(RUN(0x26, 0x8b, 0x03) == EMUL_DONE);		/* ES */
 	m.segments[EMUL_SS].limit = BASE;
-	CHECK(raised(run(CODE(0x8b, 0x04, 0x24)), VECTOR_SS, true));
-	CHECK(raised(run(CODE(0x50)), VECTOR_SS, true));
+	CHECK(raised(RUN(0x8b, 0x04, 0x24), VECTOR_SS, true));
+	CHECK(raised(RUN(0x50), VECTOR_SS, true));
 }
 
 static void test_segment_types(void)
 {
 	start(EMUL_MODE_32);
 	m.segments[EMUL_DS].type = 1;					/* read-only */
-	CHECK(run(CODE(0x8b, 0x03)) == EMUL_DONE);
-	CHECK(raised(run(CODE(0x89, 0x03)), VECTOR_GP, true));
-	CHECK(raised(run(CODE(0x2e, 0x89, 0x03)), VECTOR_GP, true));	/* CS */
-	CHECK(run(CODE(0x2e, 0x8b, 0x03)) == EMUL_DONE);
+	CHECK(RUN(0x8b, 0x03) == EMUL_DONE);
+	CHECK(raised(RUN(0x89, 0x03), VECTOR_GP, true));
+	CHECK(raised(RUN(0x2e, 0x89, 0x03), VECTOR_GP, true));	/* CS */
+	CHECK(RUN(0x2e, 0x8b, 0x03) == EMUL_DONE);
 	m.segments[EMUL_CS].type = 9;					/* execute-only */
-	CHECK(raised(run(CODE(0x2e, 0x8b, 0x03)), VECTOR_GP, true));
+	CHECK(raised(RUN(0x2e, 0x8b, 0x03), VECTOR_GP, true));
 	m.segments[EMUL_DS].unusable = 1;
-	CHECK(raised(run(CODE(0x8b, 0x03)), VECTOR_GP, true));
+	CHECK(raised(RUN(0x8b, 0x03), VECTOR_GP, true));
 
 	m.segments[EMUL_ES].type = 7;					/* expand-down */
 	m.segments[EMUL_ES].limit = BASE;
-	CHECK(raised(run(CODE(0x26, 0x8b, 0x03)), VECTOR_GP, true));
+	CHECK(raised(RUN(0x26, 0x8b, 0x03), VECTOR_GP, true));
 	m.regs.gpr[EMUL_RBX]++;
-	CHECK(run(CODE(0x26, 0x8b, 0x03)) == EMUL_DONE);
+	CHECK(RUN(0x26, 0x8b, 0x03) == EMUL_DONE);
 }
 
 static void test_real_mode_addresses(void)
@@ -567,16 +577,16 @@ static void test_real_mode_addresses(void)
 	m.segments[EMUL_SS].base = BASE + MACHINE_PAGE;
 	set_memory(0x123, 0xbeef, 2);
 	set_memory(MACHINE_PAGE + 0x220, 0xcafe, 2);
-	CHECK(run(CODE(0x8b, 0x40, 0x03)) == EMUL_DONE);		/* MOV AX, [BX+SI+3] */
+	CHECK(RUN(0x8b, 0x40, 0x03) == EMUL_DONE);		/* MOV AX, [BX+SI+3] */
 	CHECK(gpr[EMUL_RAX] == 0xbeef);
-	CHECK(run(CODE(0x8b, 0x0a)) == EMUL_DONE);			/* MOV CX, [BP+SI] */
+	CHECK(RUN(0x8b, 0x0a) == EMUL_DONE);			/* MOV CX, [BP+SI] */
 	CHECK(gpr[EMUL_RCX] == 0xcafe);
-	CHECK(run(CODE(0x3e, 0x8b, 0x8e, 0x23, 0xff)) == EMUL_DONE);	/* MOV CX, DS:[BP-0xdd] */
+	CHECK(RUN(0x3e, 0x8b, 0x8e, 0x23, 0xff) == EMUL_DONE);	/* MOV CX, DS:[BP-0xdd] */
 	CHECK(gpr[EMUL_RCX] == 0xbeef);
-	CHECK(run(CODE(0x67, 0x8b, 0x0d, 0x23, 0x01, 0, 0)) == EMUL_DONE);
+	CHECK(RUN(0x67, 0x8b, 0x0d, 0x23, 0x01, 0, 0) == EMUL_DONE);
 	CHECK(gpr[EMUL_RCX] == 0xbeef && m.regs.rip == 0x1000 + 3 + 2 + 5 + 7);
-	CHECK(raised(run(CODE(0x8b, 0x0e, 0xff, 0xff)), VECTOR_GP, true));
-	CHECK(run(CODE(0xa1, 0x23, 0x01)) == EMUL_DONE && gpr[EMUL_RAX] == 0xbeef);
+	CHECK(raised(RUN(0x8b, 0x0e, 0xff, 0xff), VECTOR_GP, true));
+	CHECK(RUN(0xa1, 0x23, 0x01) == EMUL_DONE && gpr[EMUL_RAX] == 0xbeef);
 }
 
 static void test_stack_16(void)
@@ -586,12 +596,12 @@ static void test_stack_16(void)
 	start(EMUL_MODE_16);
 	gpr[EMUL_RSP] = 0x55550002;
 	gpr[EMUL_RAX] = 0x12345678;
-	CHECK(run(CODE(0x50)) == EMUL_DONE);				/* PUSH AX */
+	CHECK(RUN(0x50) == EMUL_DONE);				/* PUSH AX */
 	CHECK(gpr[EMUL_RSP] == 0x55550000 && memory_at(0, 2) == 0x5678);
-	CHECK(run(CODE(0x8f, 0x06, 0x10, 0x00)) == EMUL_DONE);		/* POP word [0x10] */
+	CHECK(RUN(0x8f, 0x06, 0x10, 0x00) == EMUL_DONE);		/* POP word [0x10] */
 	CHECK(gpr[EMUL_RSP] == 0x55550002 && memory_at(0x10, 2) == 0x5678);
 	gpr[EMUL_RSP] = 0x55550000;
-	CHECK(run(CODE(0x50)) == EMUL_FAULT);				/* SP wraps to 0xfffe */
+	CHECK(RUN(0x50) == EMUL_FAULT);				/* SP wraps to 0xfffe */
 	CHECK(m.fault_address == BASE + 0xfffe && gpr[EMUL_RSP] == 0x55550000);
 }
 
@@ -600,13 +610,13 @@ static void test_branches(void)
 	start(EMUL_MODE_32);
 	set_memory(0, 0x4444, 4);
 	m.segments[EMUL_CS].limit = 0x5000;
-	CHECK(run(CODE(0xff, 0x13)) == EMUL_DONE);			/* CALL [EBX] */
+	CHECK(RUN(0xff, 0x13) == EMUL_DONE);			/* CALL [EBX] */
 	CHECK(m.regs.rip == 0x4444 && memory_at(0x7fc, 4) == 0x1002);
 	CHECK(m.regs.gpr[EMUL_RSP] == BASE + 0x7fc);
 	set_memory(0, 0x5001, 4);
-	CHECK(raised(run(CODE(0xff, 0x23)), VECTOR_GP, true));		/* JMP [EBX] */
+	CHECK(raised(RUN(0xff, 0x23), VECTOR_GP, true));		/* JMP [EBX] */
 	CHECK(m.regs.rip == 0x4444);
-	CHECK(run(CODE(0xff, 0x1b)) == EMUL_UNHANDLED);			/* CALL far */
+	CHECK(RUN(0xff, 0x1b) == EMUL_UNHANDLED);			/* CALL far */
 }
 
 static void test_lock(void)
@@ -614,53 +624,53 @@ static void test_lock(void)
 	u64 *gpr = m.regs.gpr;
 
 	start(EMUL_MODE_64);
-	CHECK(raised(run(CODE(0xf0, 0x01, 0xc0)), VECTOR_UD, false));	/* a register */
-	CHECK(raised(run(CODE(0xf0, 0x39, 0x03)), VECTOR_UD, false));	/* CMP */
-	CHECK(raised(run(CODE(0xf0, 0x8b, 0x03)), VECTOR_UD, false));	/* MOV */
+	CHECK(raised(RUN(0xf0, 0x01, 0xc0), VECTOR_UD, false));	/* a register */
+	CHECK(raised(RUN(0xf0, 0x39, 0x03), VECTOR_UD, false));	/* CMP */
+	CHECK(raised(RUN(0xf0, 0x8b, 0x03), VECTOR_UD, false));	/* MOV */
 	gpr[EMUL_RAX] = 5;
 	m.contended = 1;
-	CHECK(once(CODE(0xf0, 0x01, 0x03)) == EMUL_AGAIN);
+	CHECK(ONCE(0xf0, 0x01, 0x03) == EMUL_AGAIN);
 	CHECK(!memory_at(0, 4) && m.regs.rip == 0x1000);
-	CHECK(once(CODE(0xf0, 0x01, 0x03)) == EMUL_DONE && memory_at(0, 4) == 5);
+	CHECK(ONCE(0xf0, 0x01, 0x03) == EMUL_DONE && memory_at(0, 4) == 5);
 	m.contended = 1;
 	gpr[EMUL_RAX] = 6;
-	CHECK(once(CODE(0x87, 0x03)) == EMUL_AGAIN && gpr[EMUL_RAX] == 6);
-	CHECK(once(CODE(0x87, 0x03)) == EMUL_DONE && gpr[EMUL_RAX] == 5 && memory_at(0, 4) == 6);
+	CHECK(ONCE(0x87, 0x03) == EMUL_AGAIN && gpr[EMUL_RAX] == 6);
+	CHECK(ONCE(0x87, 0x03) == EMUL_DONE && gpr[EMUL_RAX] == 5 && memory_at(0, 4) == 6);
 	gpr[EMUL_RBX] += 8;
-	CHECK(raised(run(CODE(0xf0, 0x48, 0x0f, 0xc7, 0x0b)), VECTOR_GP, true));
+	CHECK(raised(RUN(0xf0, 0x48, 0x0f, 0xc7, 0x0b), VECTOR_GP, true));
 }
 
 static void test_divide(void)
 {
 	start(EMUL_MODE_64);
-	CHECK(raised(run(CODE(0xf7, 0x33)), VECTOR_DE, false));		/* DIV dword [RBX], 0 */
+	CHECK(raised(RUN(0xf7, 0x33), VECTOR_DE, false));		/* DIV dword [RBX], 0 */
 	set_memory(0, ~0ull, 8);
 	m.regs.gpr[EMUL_RAX] = 0x8000000000000000;
 	m.regs.gpr[EMUL_RDX] = ~0ull;
-	CHECK(raised(run(CODE(0x48, 0xf7, 0x3b)), VECTOR_DE, false));	/* IDIV by -1 overflows */
+	CHECK(raised(RUN(0x48, 0xf7, 0x3b), VECTOR_DE, false));	/* IDIV by -1 overflows */
 	m.regs.gpr[EMUL_RAX]++;
-	CHECK(run(CODE(0x48, 0xf7, 0x3b)) == EMUL_DONE);
+	CHECK(RUN(0x48, 0xf7, 0x3b) == EMUL_DONE);
 	CHECK(m.regs.gpr[EMUL_RAX] == 0x7fffffffffffffff && !m.regs.gpr[EMUL_RDX]);
 }
 
 static void test_vector_enabled(void)
 {
 	start(EMUL_MODE_64);
-	CHECK(run(CODE(0x0f, 0x10, 0x03)) == EMUL_DONE);		/* MOVUPS */
+	CHECK(RUN(0x0f, 0x10, 0x03) == EMUL_DONE);		/* MOVUPS */
 	m.ctxt.cr0 |= 8;
-	CHECK(raised(run(CODE(0x0f, 0x10, 0x03)), VECTOR_NM, false));
-	CHECK(raised(run(CODE(0xc5, 0xf8, 0x10, 0x03)), VECTOR_NM, false));
+	CHECK(raised(RUN(0x0f, 0x10, 0x03), VECTOR_NM, false));
+	CHECK(raised(RUN(0xc5, 0xf8, 0x10, 0x03), VECTOR_NM, false));
 	m.ctxt.cr0 |= 4;
-	CHECK(raised(run(CODE(0x0f, 0x10, 0x03)), VECTOR_UD, false));
+	CHECK(raised(RUN(0x0f, 0x10, 0x03), VECTOR_UD, false));
 	m.ctxt.cr0 &= ~12ull;
 	m.ctxt.cr4 &= ~(1ull << 9);
-	CHECK(raised(run(CODE(0x0f, 0x10, 0x03)), VECTOR_UD, false));
-	CHECK(run(CODE(0xc5, 0xf8, 0x10, 0x03)) == EMUL_DONE);
+	CHECK(raised(RUN(0x0f, 0x10, 0x03), VECTOR_UD, false));
+	CHECK(RUN(0xc5, 0xf8, 0x10, 0x03) == EMUL_DONE);
 	m.ctxt.xcr0 = 3;
-	CHECK(raised(run(CODE(0xc5, 0xf8, 0x10, 0x03)), VECTOR_UD, false));
+	CHECK(raised(RUN(0xc5, 0xf8, 0x10, 0x03), VECTOR_UD, false));
 
 	start(EMUL_MODE_16);
-	CHECK(raised(run(CODE(0xc5, 0xf8, 0x10, 0x07)), VECTOR_UD, false));
+	CHECK(raised(RUN(0xc5, 0xf8, 0x10, 0x07), VECTOR_UD, false));
 }
 
 static void test_vector_mmio(void)
@@ -673,14 +683,14 @@ static void test_vector_mmio(void)
 		m.memory[MACHINE_PAGE - 16 + i] = i + 1;
 	memset(m.vec[9], 0xee, 32);
 	m.regs.gpr[EMUL_RBX] = BASE + MACHINE_PAGE - 16;
-	CHECK(once(CODE(0xc5, 0x7e, 0x6f, 0x0b)) == EMUL_EXIT);		/* VMOVDQU YMM9, [RBX] */
+	CHECK(ONCE(0xc5, 0x7e, 0x6f, 0x0b) == EMUL_EXIT);		/* VMOVDQU YMM9, [RBX] */
 	CHECK(m.vec[9][0] == 0xee);
-	CHECK(run(CODE(0xc5, 0x7e, 0x6f, 0x0b)) == EMUL_DONE);
+	CHECK(RUN(0xc5, 0x7e, 0x6f, 0x0b) == EMUL_DONE);
 	CHECK(m.vec[9][0] == 1 && m.vec[9][31] == 32);
-	CHECK(raised(run(CODE(0xc5, 0x7d, 0x6f, 0x0b)), VECTOR_GP, true));
-	CHECK(run(CODE(0x66, 0x44, 0x0f, 0x6f, 0x0b)) == EMUL_DONE);	/* MOVDQA keeps the rest */
+	CHECK(raised(RUN(0xc5, 0x7d, 0x6f, 0x0b), VECTOR_GP, true));
+	CHECK(RUN(0x66, 0x44, 0x0f, 0x6f, 0x0b) == EMUL_DONE);	/* MOVDQA keeps the rest */
 	CHECK(m.vec[9][16] == 17);
-	CHECK(run(CODE(0xc5, 0x79, 0x6f, 0x0b)) == EMUL_DONE);		/* VMOVDQA clears it */
+	CHECK(RUN(0xc5, 0x79, 0x6f, 0x0b) == EMUL_DONE);		/* VMOVDQA clears it */
 	CHECK(m.vec[9][15] == 16 && !m.vec[9][16]);
 }
 
@@ -688,14 +698,14 @@ static void test_no_ops(void)
 {
 	start(EMUL_MODE_64);
 	m.mmio = 1;
-	CHECK(run(CODE(0x0f, 0x18, 0x0b)) == EMUL_DONE);		/* PREFETCHT0 */
-	CHECK(run(CODE(0x0f, 0xae, 0x3b)) == EMUL_DONE);		/* CLFLUSH */
-	CHECK(run(CODE(0x0f, 0x1f, 0x03)) == EMUL_DONE);		/* NOP */
+	CHECK(RUN(0x0f, 0x18, 0x0b) == EMUL_DONE);		/* PREFETCHT0 */
+	CHECK(RUN(0x0f, 0xae, 0x3b) == EMUL_DONE);		/* CLFLUSH */
+	CHECK(RUN(0x0f, 0x1f, 0x03) == EMUL_DONE);		/* NOP */
 	CHECK(!m.mmio_accesses && m.regs.rip == 0x1009);
-	CHECK(raised(run(CODE(0x0f, 0x01, 0x3b)), VECTOR_GP, true));	/* INVLPG */
+	CHECK(raised(RUN(0x0f, 0x01, 0x3b), VECTOR_GP, true));	/* INVLPG */
 	m.ctxt.cpl = 0;
-	CHECK(run(CODE(0x0f, 0x01, 0x3b)) == EMUL_DONE);
-	CHECK(run(CODE(0x0f, 0xae, 0x03)) == EMUL_UNHANDLED);		/* FXSAVE */
+	CHECK(RUN(0x0f, 0x01, 0x3b) == EMUL_DONE);
+	CHECK(RUN(0x0f, 0xae, 0x03) == EMUL_UNHANDLED);		/* FXSAVE */
 }
 
 static void test_fetch(void)
@@ -740,15 +750,15 @@ static void test_prefixes(void)
 	struct emul_insn insn;
 
 	start(EMUL_MODE_64);
-	insn = decode(CODE(0x64, 0x3e, 0x8b, 0x03));
+	insn = DECODE(0x64, 0x3e, 0x8b, 0x03);
 	CHECK(insn.segment == EMUL_FS);
-	insn = decode(CODE(0x48, 0x66, 0x8b, 0x03));
+	insn = DECODE(0x48, 0x66, 0x8b, 0x03);
 	CHECK(!insn.rex && insn.op_bytes == 2);
-	insn = decode(CODE(0x66, 0x48, 0x8b, 0x03));
+	insn = DECODE(0x66, 0x48, 0x8b, 0x03);
 	CHECK(insn.op_bytes == 8);
-	insn = decode(CODE(0x41, 0x8b, 0x44, 0x24, 0x08));		/* [R12+8] */
+	insn = DECODE(0x41, 0x8b, 0x44, 0x24, 0x08);		/* [R12+8] */
 	CHECK(insn.segment == EMUL_DS);
-	insn = decode(CODE(0x8b, 0x44, 0x24, 0x08));			/* [RSP+8] */
+	insn = DECODE(0x8b, 0x44, 0x24, 0x08);			/* [RSP+8] */
 	CHECK(insn.segment == EMUL_SS);
 }
 
