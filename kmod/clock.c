@@ -9,7 +9,6 @@
 #include <linux/spinlock.h>
 #include <linux/timekeeping.h>
 #include <linux/uaccess.h>
-#include <asm/cpufeature.h>
 #include <asm/pvclock-abi.h>
 #include <asm/pvclock.h>
 #include <asm/tsc.h>
@@ -42,10 +41,13 @@ static u32 host_tsc_khz(void)
 	return tsc_khz ?: 1000000;
 }
 
-/* Do all CPUs' TSCs run in step, at one rate, for ever? */
+/*
+ * Do all CPUs' TSCs run in step, at one rate? The kernel takes that back when it finds
+ * them apart, or changes the frequency of a CPU whose TSC follows it.
+ */
 static bool host_tsc_stable(void)
 {
-	return boot_cpu_has(X86_FEATURE_CONSTANT_TSC) && !check_tsc_unstable();
+	return !check_tsc_unstable();
 }
 
 static u64 ns_to_cycles(u64 ns, u32 khz)

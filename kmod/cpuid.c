@@ -56,7 +56,7 @@ static const u32 cpuid_passed[LODGE_CPUID_WORDS] = {
 	[X86_FEATURE_FPU / 32] =
 		F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) |
 		F(CX8) | F(APIC) | F(SEP) | F(MTRR) | F(PGE) | F(MCA) | F(CMOV) | F(PAT) |
-		F(PSE36) | F(CLFLUSH) | F(MMX) | F(FXSR) | F(XMM) | F(XMM2),
+		F(PSE36) | F(CLFLUSH) | F(MMX) | F(FXSR) | F(XMM) | F(XMM2) | F(SELFSNOOP),
 	/* Its low bits repeat those of leaf 1 on AMD. */
 	[X86_FEATURE_SYSCALL / 32] =
 		F(FPU) | F(VME) | F(DE) | F(PSE) | F(TSC) | F(MSR) | F(PAE) | F(MCE) |
@@ -183,10 +183,12 @@ void lodge_cpuid_probe(void)
 		for (i = 0; i < ARRAY_SIZE(avx512_features); i++)
 			clear_feature(avx512_features[i]);
 
-	/* Provided by lodge itself. */
+	/*
+	 * Provided by lodge itself. The TSC deadline timer needs an in-kernel LAPIC, so
+	 * KVM_CAP_TSC_DEADLINE_TIMER tells of it and not CPUID, as in KVM; a VMM adds
+	 * that bit, and the one that says "hypervisor".
+	 */
 	set_feature(X86_FEATURE_X2APIC);
-	set_feature(X86_FEATURE_TSC_DEADLINE_TIMER);
-	set_feature(X86_FEATURE_HYPERVISOR);
 	set_feature(X86_FEATURE_TSC_ADJUST);
 	set_feature(X86_FEATURE_ARCH_CAPABILITIES);
 

@@ -152,7 +152,7 @@ static void set_sregs_common(struct lodge_vcpu *vcpu, const struct kvm_sregs *sr
 	st->idt = sregs->idt;
 	st->cpl = sregs_cpl(sregs);
 
-	st->cr0 = sregs->cr0 | X86_CR0_ET;
+	st->cr0 = sregs->cr0;
 	st->cr2 = sregs->cr2;
 	st->cr3 = sregs->cr3;
 	st->cr4 = sregs->cr4;
