@@ -38,8 +38,8 @@ void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn)
 }
 
 /*
- * Takes the bits of pages [start, end) of @slot, a multiple of 64 each, into @words and
- * protects these pages again. Leaves may straddle words where the slot's base is odd.
+ * Takes @nr words of the bitmap from @first on into @words, and protects their pages
+ * again. A word's pages are in two tables where the slot does not begin at a multiple of 64.
  */
 static void take_words(struct lodge_memory *mem, const struct lodge_slot *slot,
 		       unsigned long first, unsigned long nr, unsigned long *words,

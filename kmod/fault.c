@@ -302,14 +302,26 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	f.generation = slots->generation;
 	rcu_read_unlock();
 
+	/* Under the log most write faults are on leaves that only wait for the mark. */
+	if (f.write && f.slot.dirty) {
+		bool fixed;
+
+		spin_lock(&mem->lock);
+		fixed = lodge_stage2_fix(mem, f.gfn, true, &vcpu->slot_hint);
+		spin_unlock(&mem->lock);
+		if (fixed)
+			return LODGE_FAULT_MAPPED;
+	}
+
 	f.hva = lodge_slot_hva(&f.slot, f.gfn);
 	f.seq = lodge_notifier_seq(mem);
 	ret = find_host_page(&f);
 	if (ret == -EHWPOISON) {
-		/* The signal is seen before the next entry. */
 		send_sig_mceerr(BUS_MCEERR_AR, (void __user *)f.hva, PAGE_SHIFT, current);
 		return LODGE_FAULT_MAPPED;
 	}
+	if (ret == -EINTR)
+		return LODGE_FAULT_MAPPED;
 	if (ret)
 		return ret;
 	ret = install(mem, &f);

@@ -357,6 +357,18 @@ int lodge_set_xsave(struct lodge_vcpu *vcpu, const void *buf)
 	return 0;
 }
 
+/* In the initial state, which XSAVE does not write, no key denies anything. */
+u32 lodge_fpu_pkru(const struct lodge_vcpu *vcpu)
+{
+	const struct lodge_fpu *fpu = vcpu->fpu;
+	u32 pkru = 0;
+
+	if (fpu->x.header.xfeatures & fpu_features & XFEATURE_MASK_PKRU)
+		memcpy(&pkru, (const u8 *)fpu + fpu_component[XFEATURE_PKRU].offset,
+		       sizeof(pkru));
+	return pkru;
+}
+
 void lodge_get_xcrs(struct lodge_vcpu *vcpu, struct kvm_xcrs *xcrs)
 {
 	memset(xcrs, 0, sizeof(*xcrs));

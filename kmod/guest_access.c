@@ -37,6 +37,42 @@ static void __user *slot_user(const struct lodge_slot *slot, u64 gpa)
 			       offset_in_page(gpa));
 }
 
+/*
+ * Sizes that a CPU moves at once are moved at once: the guest may be changing the other
+ * bytes of a page-table entry or a ring index. 0 or -EFAULT; checked by lodge_slot_set().
+ */
+static int read_user(void *buf, const void __user *user, unsigned int len)
+{
+	switch (len) {
+	case 1:
+		return __get_user(*(u8 *)buf, (const u8 __user *)user);
+	case 2:
+		return __get_user(*(u16 *)buf, (const u16 __user *)user);
+	case 4:
+		return __get_user(*(u32 *)buf, (const u32 __user *)user);
+	case 8:
+		return __get_user(*(u64 *)buf, (const u64 __user *)user);
+	default:
+		return copy_from_user(buf, user, len) ? -EFAULT : 0;
+	}
+}
+
+static int write_user(void __user *user, const void *buf, unsigned int len)
+{
+	switch (len) {
+	case 1:
+		return __put_user(*(const u8 *)buf, (u8 __user *)user);
+	case 2:
+		return __put_user(*(const u16 *)buf, (u16 __user *)user);
+	case 4:
+		return __put_user(*(const u32 *)buf, (u32 __user *)user);
+	case 8:
+		return __put_user(*(const u64 *)buf, (u64 __user *)user);
+	default:
+		return copy_to_user(user, buf, len) ? -EFAULT : 0;
+	}
+}
+
 int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len)
 {
 	struct lodge_memory *mem = &vm->mem;
@@ -47,7 +83,7 @@ int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len)
 		unsigned int part = min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
 		const struct lodge_slot *slot = access_slot(mem, gpa >> PAGE_SHIFT, false);
 
-		if (!slot || copy_from_user(buf, slot_user(slot, gpa), part)) {
+		if (!slot || read_user(buf, slot_user(slot, gpa), part)) {
 			ret = -EFAULT;
 			break;
 		}
@@ -69,7 +105,7 @@ int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int 
 		unsigned int part = min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
 		const struct lodge_slot *slot = access_slot(mem, gpa >> PAGE_SHIFT, true);
 
-		if (!slot || copy_to_user(slot_user(slot, gpa), buf, part)) {
+		if (!slot || write_user(slot_user(slot, gpa), buf, part)) {
 			ret = -EFAULT;
 			break;
 		}
@@ -133,7 +169,9 @@ int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
 	const struct lodge_slot *slot;
 	int ret = -EFAULT;
 
-	if (!len || gpa & (len - 1))
+	/* Within a cache line the CPU is atomic, aligned or not; 16 bytes must be aligned. */
+	if (len > 16 || offset_in_page(gpa) % SMP_CACHE_BYTES + len > SMP_CACHE_BYTES ||
+	    (len == 16 && gpa % 16))
 		return -EFAULT;
 	down_read(&mem->slots_sem);
 	slot = access_slot(mem, gpa >> PAGE_SHIFT, true);

@@ -8,11 +8,13 @@
  */
 #include <linux/mm.h>
 #include <asm/cpufeature.h>
-#include <asm/processor-flags.h>
 #include <asm/msr-index.h>
+#include <asm/pkru.h>
+#include <asm/processor-flags.h>
 
 #include "kernel_compat.h"
 #include "memory.h"
+#include "state.h"
 #include "vcpu.h"
 #include "vm.h"
 
@@ -30,6 +32,10 @@
 #define PF_U		BIT(2)
 #define PF_RSVD		BIT(3)
 #define PF_I		BIT(4)
+#define PF_PK		BIT(5)
+
+#define PTE_KEY_SHIFT	59
+#define PTE_KEY_MASK	15
 
 #define MAX_LEVELS	5
 
@@ -178,6 +184,23 @@ static bool allowed(const struct walk *w)
 	return !(st->cr4 & X86_CR4_SMAP) || (!implicit && st->rflags & X86_EFLAGS_AC);
 }
 
+/* Does the protection key of the leaf deny a data access to a user page? */
+static bool key_denies(const struct walk *w)
+{
+	const struct lodge_state *st = &w->vcpu->st;
+	u32 rights;
+
+	if (!(st->cr4 & X86_CR4_PKE) || w->mode != WALK_LONG || !w->user ||
+	    w->access & LODGE_WALK_EXEC)
+		return false;
+	rights = lodge_fpu_pkru(w->vcpu) >>
+		 2 * (w->pte[w->leaf] >> PTE_KEY_SHIFT & PTE_KEY_MASK);
+	if (rights & PKRU_AD_BIT)
+		return true;
+	return rights & PKRU_WD_BIT && w->access & LODGE_WALK_WRITE &&
+	       (w->access & LODGE_WALK_USER || st->cr0 & X86_CR0_WP);
+}
+
 /* 0, -EFAULT: no memory there. */
 static int read_pte(struct walk *w, u64 gpa, unsigned int level)
 {
@@ -219,11 +242,12 @@ static int walk_down(struct walk *w, u64 table, u32 *error)
 		table = pte & PTE_ADDRESS;
 	}
 	w->leaf = level;
-	if (!allowed(w)) {
-		*error = access_error(w) | PF_P;
+	*error = access_error(w) | PF_P;
+	if (key_denies(w)) {
+		*error |= PF_PK;
 		return 1;
 	}
-	return 0;
+	return !allowed(w);
 }
 
 /*

@@ -132,8 +132,8 @@ enum lodge_fault {		/* not an errno */
 /*
  * Resolves a stage-2 fault of @vcpu at @gpa, in the vCPU's thread. May sleep in the
  * host's fault handler. enum lodge_fault, or -EFAULT (nothing mapped at the hva, or
- * not for writing), -EINTR (a signal that user space must see), -ENOMEM. A poisoned
- * host page raises SIGBUS, as in KVM, and answers LODGE_FAULT_MAPPED.
+ * not for writing), -ENOMEM. When a signal interrupted it, and when a poisoned host page
+ * raised SIGBUS as in KVM: LODGE_FAULT_MAPPED, since the run loop looks at signals.
  */
 int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
 
@@ -166,8 +166,9 @@ int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len);
 int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int len);
 
 /*
- * Atomic compare and exchange of 1, 2, 4, 8 or 16 aligned bytes: 0 when exchanged,
- * 1 when not (and *old is updated), -EFAULT as above. @old and @new are aligned too.
+ * Atomic compare and exchange of 1, 2, 4 or 8 bytes in a cache line, or of 16 aligned
+ * ones: 0 when exchanged, 1 when not (and *old is updated), -EFAULT as above or when it
+ * cannot be atomic.
  */
 int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
 		      unsigned int len);

@@ -138,7 +138,13 @@ static int check_region(const struct kvm_userspace_memory_region2 *region)
 	if (size & ~PAGE_MASK || region->guest_phys_addr & ~PAGE_MASK ||
 	    region->userspace_addr & ~PAGE_MASK)
 		return -EINVAL;
-	if (!access_ok((void __user *)(unsigned long)region->userspace_addr, size))
+	/*
+	 * From here on the hvas are used without another check. access_ok() of later
+	 * kernels looks at the sign only.
+	 */
+	if (!access_ok((void __user *)(unsigned long)region->userspace_addr, size) ||
+	    region->userspace_addr > TASK_SIZE_MAX ||
+	    size > TASK_SIZE_MAX - region->userspace_addr)
 		return -EINVAL;
 	/* Bits 16 and up choose an address space; there is one. */
 	if (region->slot >= LODGE_MAX_SLOTS)

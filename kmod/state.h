@@ -228,6 +228,9 @@ u32 lodge_xsave_size(void);
 void lodge_get_xsave(struct lodge_vcpu *vcpu, void *buf);
 int lodge_set_xsave(struct lodge_vcpu *vcpu, const void *buf);
 
+/* The guest's PKRU, outside the window. */
+u32 lodge_fpu_pkru(const struct lodge_vcpu *vcpu);
+
 /* KVM_GET_XCRS, KVM_SET_XCRS: 0 or -EINVAL. */
 void lodge_get_xcrs(struct lodge_vcpu *vcpu, struct kvm_xcrs *xcrs);
 int lodge_set_xcrs(struct lodge_vcpu *vcpu, const struct kvm_xcrs *xcrs);
