@@ -5,7 +5,12 @@
 # the other's VM is refused with -EBUSY, and gets it when the first one is gone.
 # (Kernels from 6.12 on: KVM may take it when its module is loaded.)
 
-cd "$(dirname "$0")" && . ./module_lib.sh
+# check() calls the functions here by their names.
+# shellcheck disable=SC2317
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=selftests/module_lib.sh
+. ./module_lib.sh
 
 need_module
 [ -c /dev/kvm ] || modprobe kvm_amd 2>/dev/null

@@ -4,7 +4,9 @@
 # The node itself: a character device of mode 0660, gone when the module is.
 # Only for lodge: KVM's node is udev's business.
 
-cd "$(dirname "$0")" && . ./module_lib.sh
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=selftests/module_lib.sh
+. ./module_lib.sh
 
 need_module
 plan 3

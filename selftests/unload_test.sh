@@ -4,7 +4,12 @@
 # Loading and unloading: 20 times with a test of exits between, and refused as
 # long as there is a VM.
 
-cd "$(dirname "$0")" && . ./module_lib.sh
+# check() calls the functions here by their names.
+# shellcheck disable=SC2317
+
+cd "$(dirname "$0")" || exit 1
+# shellcheck source=selftests/module_lib.sh
+. ./module_lib.sh
 
 need_module
 plan 5

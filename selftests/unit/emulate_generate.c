@@ -62,13 +62,13 @@ void generate_init(bool avx)
 	for (opcode = 0; opcode < 256; opcode++) {
 		struct opcode of_0f38 = emul_opcode_0f38(opcode);
 
-		add_template(EMUL_MAP_1, opcode, emul_opcodes_1[opcode], false);
-		add_template(EMUL_MAP_0F, opcode, emul_opcodes_0f[opcode], false);
+		add_template(EMUL_MAP_1, opcode, emul_opcode_1(opcode), false);
+		add_template(EMUL_MAP_0F, opcode, emul_opcode_0f(opcode), false);
 		add_template(EMUL_MAP_0F38, opcode, of_0f38, false);
 		if (!avx)
 			continue;
-		if (emul_opcodes_0f[opcode].op == OP_VECTOR)
-			add_template(EMUL_MAP_0F, opcode, emul_opcodes_0f[opcode], true);
+		if (emul_opcode_0f(opcode).op == OP_VECTOR)
+			add_template(EMUL_MAP_0F, opcode, emul_opcode_0f(opcode), true);
 		if (of_0f38.op == OP_VECTOR)
 			add_template(EMUL_MAP_0F38, opcode, of_0f38, true);
 	}

@@ -11,8 +11,6 @@
 
 #define BASE	0x10000u
 
-int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
 static void check(bool condition)
 {
 	if (!condition)
