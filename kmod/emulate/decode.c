@@ -239,9 +239,9 @@ static struct opcode legacy_opcode(const struct emul_insn *insn)
 
 	switch (insn->map) {
 	case EMUL_MAP_1:
-		return emul_opcodes_1[insn->opcode];
+		return emul_opcode_1(insn->opcode);
 	case EMUL_MAP_0F:
-		entry = emul_opcodes_0f[insn->opcode];
+		entry = emul_opcode_0f(insn->opcode);
 		/* EXTRQ and INSERTQ carry two byte immediates. */
 		if (opcode_is_string_move(insn))
 			entry.attr |= A_I16;
@@ -272,7 +272,7 @@ static struct opcode extended_opcode(const struct emul_insn *insn)
 			entry.attr |= A_I8;
 		if (insn->opcode == 0x77 && insn->encoding == EMUL_VEX)
 			entry.attr = 0;				/* VZEROUPPER */
-		if (insn->encoding == EMUL_VEX && emul_opcodes_0f[insn->opcode].op == OP_VECTOR)
+		if (insn->encoding == EMUL_VEX && emul_opcode_0f(insn->opcode).op == OP_VECTOR)
 			entry.op = OP_VECTOR;
 		return entry;
 	case EMUL_MAP_0F38:

@@ -91,8 +91,8 @@ struct opcode {
 	u16 attr;
 };
 
-extern const struct opcode emul_opcodes_1[256];
-extern const struct opcode emul_opcodes_0f[256];
+struct opcode emul_opcode_1(u8 opcode);
+struct opcode emul_opcode_0f(u8 opcode);
 struct opcode emul_opcode_0f38(u8 opcode);
 
 #endif

@@ -142,7 +142,8 @@ struct emul_insn {
  * @avail: how many bytes there are; more than 15 are not looked at
  * @mode: size of the code segment
  *
- * Knows the length of every instruction, not only of those it can execute.
+ * Knows the length of every instruction, not only of those it can execute;
+ * whether each bit pattern is defined (vendor, CPUID), it does not check.
  * Near branches with an operand-size prefix in 64-bit code are read as AMD
  * processors do, with a 16-bit displacement.
  *
@@ -181,7 +182,7 @@ enum emul_result {
 	EMUL_UNHANDLED,		/* it cannot execute this instruction */
 };
 
-#define EMUL_ACCESS_WRITE	0x01	/* writes, or reads with the intent to write the same bytes */
+#define EMUL_ACCESS_WRITE	0x01	/* writes, or reads in order to write the same bytes */
 #define EMUL_ACCESS_LOCKED	0x02	/* part of a locked read-modify-write */
 
 /**
@@ -279,7 +280,8 @@ struct emul_exception {
  * @io_buf: where string I/O is gathered; read and written by the emulator
  *	around ->pio_in() and ->pio_out(), so it may be the page shared with user space
  * @io_buf_size: bytes of @io_buf; at least 4
- * @rep_limit: iterations of a REP instruction in one call; at least 1
+ * @rep_limit: iterations of a REP instruction in one call, at least 1; a batch of
+ *	string I/O is one iteration
  *
  * The emulator fills in:
  * @exception: valid after EMUL_EXCEPTION
@@ -360,7 +362,8 @@ u64 emul_linear(struct emul_ctxt *ctxt, const struct emul_insn *insn);
  *
  * Return: enum emul_result.
  */
-int emul_read_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size, u64 *value);
+int emul_read_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size,
+		 u64 *value);
 
 /**
  * emul_write_rm() - write the operand that ModRM names, as SMSW or STR would
@@ -374,6 +377,7 @@ int emul_read_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned 
  *
  * Return: enum emul_result.
  */
-int emul_write_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size, u64 value);
+int emul_write_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size,
+		  u64 value);
 
 #endif

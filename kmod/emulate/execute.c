@@ -174,7 +174,8 @@ static int pop(struct exec *x, unsigned int size, u64 *value)
 	int ret;
 
 	*value = 0;
-	ret = emul_linearize(x, EMUL_SS, x->regs.gpr[EMUL_RSP] & size_mask(width), size, 0, &linear);
+	ret = emul_linearize(x, EMUL_SS, x->regs.gpr[EMUL_RSP] & size_mask(width), size, 0,
+			     &linear);
 	if (!ret)
 		ret = emul_mem_read(x, linear, size, 0, value);
 	if (!ret)
@@ -207,8 +208,15 @@ static int exec_pop(struct exec *x)
 	return EMUL_DONE;
 }
 
-enum { GROUP_5_INC, GROUP_5_DEC, GROUP_5_CALL, GROUP_5_CALL_FAR, GROUP_5_JMP, GROUP_5_JMP_FAR,
-       GROUP_5_PUSH };
+enum {
+	GROUP_5_INC,
+	GROUP_5_DEC,
+	GROUP_5_CALL,
+	GROUP_5_CALL_FAR,
+	GROUP_5_JMP,
+	GROUP_5_JMP_FAR,
+	GROUP_5_PUSH,
+};
 
 /* CALL, JMP and PUSH of group 5 have 64-bit operands in 64-bit code. */
 static int near_branch_or_push(struct exec *x, unsigned int operation)
@@ -424,7 +432,8 @@ u64 emul_linear(struct emul_ctxt *ctxt, const struct emul_insn *insn)
 	return insn->mode == EMUL_MODE_64 ? linear : (u32)linear;
 }
 
-int emul_read_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size, u64 *value)
+int emul_read_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size,
+		 u64 *value)
 {
 	struct exec x;
 
@@ -432,7 +441,8 @@ int emul_read_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned 
 	return emul_rm_get(&x, size, value);
 }
 
-int emul_write_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size, u64 value)
+int emul_write_rm(struct emul_ctxt *ctxt, const struct emul_insn *insn, unsigned int size,
+		  u64 value)
 {
 	struct exec x;
 	int ret;

@@ -9,17 +9,17 @@
 
 #include "decode.h"
 
-#define FLAG_CF		(1ull << 0)
-#define FLAG_PF		(1ull << 2)
-#define FLAG_AF		(1ull << 4)
-#define FLAG_ZF		(1ull << 6)
-#define FLAG_SF		(1ull << 7)
-#define FLAG_TF		(1ull << 8)
-#define FLAG_DF		(1ull << 10)
-#define FLAG_OF		(1ull << 11)
+#define FLAG_CF		BIT_ULL(0)
+#define FLAG_PF		BIT_ULL(2)
+#define FLAG_AF		BIT_ULL(4)
+#define FLAG_ZF		BIT_ULL(6)
+#define FLAG_SF		BIT_ULL(7)
+#define FLAG_TF		BIT_ULL(8)
+#define FLAG_DF		BIT_ULL(10)
+#define FLAG_OF		BIT_ULL(11)
 #define FLAG_IOPL_SHIFT	12
-#define FLAG_RF		(1ull << 16)
-#define FLAG_VM		(1ull << 17)
+#define FLAG_RF		BIT_ULL(16)
+#define FLAG_VM		BIT_ULL(17)
 #define FLAGS_STATUS	(FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
 #define VECTOR_DE	0
@@ -28,12 +28,12 @@
 #define VECTOR_SS	12
 #define VECTOR_GP	13
 
-#define BIT_CR0_PE	(1ull << 0)
-#define BIT_CR0_EM	(1ull << 2)
-#define BIT_CR0_TS	(1ull << 3)
-#define BIT_CR4_OSFXSR	(1ull << 9)
-#define BIT_CR4_LA57	(1ull << 12)
-#define BIT_CR4_OSXSAVE	(1ull << 18)
+#define BIT_CR0_PE	BIT_ULL(0)
+#define BIT_CR0_EM	BIT_ULL(2)
+#define BIT_CR0_TS	BIT_ULL(3)
+#define BIT_CR4_OSFXSR	BIT_ULL(9)
+#define BIT_CR4_LA57	BIT_ULL(12)
+#define BIT_CR4_OSXSAVE	BIT_ULL(18)
 #define BITS_XCR0_AVX	6ull	/* SSE and AVX */
 
 /**

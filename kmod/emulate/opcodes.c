@@ -12,37 +12,28 @@
 #define RUN(op_, attr_)	{ .op = OP_##op_, .attr = (attr_) }
 #define NO_SUCH		{ .op = OP_NONE, .attr = A_UNDEFINED }
 
-/* ADD and its seven siblings share one row of six opcodes. */
-#define ALU_ROW(base)							\
-	[(base) + 0] = RUN(ALU, A_MODRM | A_RM_R | A_BYTE | A_LOCK),	\
-	[(base) + 1] = RUN(ALU, A_MODRM | A_RM_R | A_LOCK),		\
-	[(base) + 2] = RUN(ALU, A_MODRM | A_R_RM | A_BYTE),		\
-	[(base) + 3] = RUN(ALU, A_MODRM | A_R_RM),			\
-	[(base) + 4] = RUN(ALU, A_ACC_I | A_I8 | A_BYTE),		\
-	[(base) + 5] = RUN(ALU, A_ACC_I | A_IZ)
+/* ADD, OR, ADC, SBB, AND, SUB, XOR and CMP: six opcodes each, alike. */
+static const struct opcode alu_row[] = {
+	RUN(ALU, A_MODRM | A_RM_R | A_BYTE | A_LOCK),
+	RUN(ALU, A_MODRM | A_RM_R | A_LOCK),
+	RUN(ALU, A_MODRM | A_R_RM | A_BYTE),
+	RUN(ALU, A_MODRM | A_R_RM),
+	RUN(ALU, A_ACC_I | A_I8 | A_BYTE),
+	RUN(ALU, A_ACC_I | A_IZ),
+};
 
-/* An operation on bytes, and the same on words next to it. */
-#define BYTE_AND_WORD(base, op_, attr_)					\
-	[(base) + 0] = RUN(op_, (attr_) | A_BYTE),			\
-	[(base) + 1] = RUN(op_, attr_)
-
-/* Prefixes and escapes never reach the table; their entries stay zero. */
-const struct opcode emul_opcodes_1[256] = {
-	ALU_ROW(0x00),
+/*
+ * One byte, from 06 on what lies between the rows above.  Prefixes and escapes
+ * never get here; their entries stay zero.
+ */
+static const struct opcode opcodes_1[256] = {
 	[0x06 ... 0x07] = LENGTH(A_NO64),
-	ALU_ROW(0x08),
 	[0x0e] = LENGTH(A_NO64),
-	ALU_ROW(0x10),
 	[0x16 ... 0x17] = LENGTH(A_NO64),
-	ALU_ROW(0x18),
 	[0x1e ... 0x1f] = LENGTH(A_NO64),
-	ALU_ROW(0x20),
 	[0x27] = LENGTH(A_NO64),			/* DAA */
-	ALU_ROW(0x28),
 	[0x2f] = LENGTH(A_NO64),			/* DAS */
-	ALU_ROW(0x30),
 	[0x37] = LENGTH(A_NO64),			/* AAA */
-	ALU_ROW(0x38),
 	[0x3f] = LENGTH(A_NO64),			/* AAS */
 
 	[0x50 ... 0x57] = RUN(PUSH, A_OPREG | A_D64),
@@ -54,18 +45,24 @@ const struct opcode emul_opcodes_1[256] = {
 	[0x69] = RUN(IMUL, A_MODRM | A_IZ),
 	[0x6a] = RUN(PUSH, A_I8 | A_D64),
 	[0x6b] = RUN(IMUL, A_MODRM | A_I8),
-	BYTE_AND_WORD(0x6c, INS, 0),
-	BYTE_AND_WORD(0x6e, OUTS, 0),
+	[0x6c] = RUN(INS, A_BYTE),
+	[0x6d] = RUN(INS, 0),
+	[0x6e] = RUN(OUTS, A_BYTE),
+	[0x6f] = RUN(OUTS, 0),
 	[0x70 ... 0x7f] = LENGTH(A_I8),			/* Jcc */
 
 	[0x80] = RUN(ALU, A_MODRM | A_RM_I | A_I8 | A_BYTE | A_LOCK),
 	[0x81] = RUN(ALU, A_MODRM | A_RM_I | A_IZ | A_LOCK),
 	[0x82] = RUN(ALU, A_MODRM | A_RM_I | A_I8 | A_BYTE | A_LOCK | A_NO64),
 	[0x83] = RUN(ALU, A_MODRM | A_RM_I | A_I8 | A_LOCK),
-	BYTE_AND_WORD(0x84, TEST, A_MODRM | A_RM_R),
-	BYTE_AND_WORD(0x86, XCHG, A_MODRM | A_RM_R | A_LOCK),
-	BYTE_AND_WORD(0x88, MOV, A_MODRM | A_RM_R),
-	BYTE_AND_WORD(0x8a, MOV, A_MODRM | A_R_RM),
+	[0x84] = RUN(TEST, A_MODRM | A_RM_R | A_BYTE),
+	[0x85] = RUN(TEST, A_MODRM | A_RM_R),
+	[0x86] = RUN(XCHG, A_MODRM | A_RM_R | A_LOCK | A_BYTE),
+	[0x87] = RUN(XCHG, A_MODRM | A_RM_R | A_LOCK),
+	[0x88] = RUN(MOV, A_MODRM | A_RM_R | A_BYTE),
+	[0x89] = RUN(MOV, A_MODRM | A_RM_R),
+	[0x8a] = RUN(MOV, A_MODRM | A_R_RM | A_BYTE),
+	[0x8b] = RUN(MOV, A_MODRM | A_R_RM),
 	[0x8c] = RUN(MOV_FROM_SREG, A_MODRM),
 	[0x8d] = RUN(LEA, A_MODRM),
 	[0x8e] = LENGTH(A_MODRM),			/* MOV to segment register */
@@ -73,19 +70,27 @@ const struct opcode emul_opcodes_1[256] = {
 	[0x9a] = LENGTH(A_FAR | A_NO64),		/* CALL far */
 	[0x9c ... 0x9d] = LENGTH(A_D64),		/* PUSHF, POPF */
 
-	BYTE_AND_WORD(0xa0, MOV, A_ACC_M | A_MOFFS),
-	BYTE_AND_WORD(0xa2, MOV, A_M_ACC | A_MOFFS),
-	BYTE_AND_WORD(0xa4, MOVS, 0),
-	BYTE_AND_WORD(0xa6, CMPS, 0),
+	[0xa0] = RUN(MOV, A_ACC_M | A_MOFFS | A_BYTE),
+	[0xa1] = RUN(MOV, A_ACC_M | A_MOFFS),
+	[0xa2] = RUN(MOV, A_M_ACC | A_MOFFS | A_BYTE),
+	[0xa3] = RUN(MOV, A_M_ACC | A_MOFFS),
+	[0xa4] = RUN(MOVS, A_BYTE),
+	[0xa5] = RUN(MOVS, 0),
+	[0xa6] = RUN(CMPS, A_BYTE),
+	[0xa7] = RUN(CMPS, 0),
 	[0xa8] = RUN(TEST, A_ACC_I | A_I8 | A_BYTE),
 	[0xa9] = RUN(TEST, A_ACC_I | A_IZ),
-	BYTE_AND_WORD(0xaa, STOS, 0),
-	BYTE_AND_WORD(0xac, LODS, 0),
-	BYTE_AND_WORD(0xae, SCAS, 0),
+	[0xaa] = RUN(STOS, A_BYTE),
+	[0xab] = RUN(STOS, 0),
+	[0xac] = RUN(LODS, A_BYTE),
+	[0xad] = RUN(LODS, 0),
+	[0xae] = RUN(SCAS, A_BYTE),
+	[0xaf] = RUN(SCAS, 0),
 	[0xb0 ... 0xb7] = RUN(MOV, A_OPREG | A_I8 | A_BYTE),
 	[0xb8 ... 0xbf] = RUN(MOV, A_OPREG | A_IV),
 
-	BYTE_AND_WORD(0xc0, SHIFT, A_MODRM | A_I8),
+	[0xc0] = RUN(SHIFT, A_MODRM | A_I8 | A_BYTE),
+	[0xc1] = RUN(SHIFT, A_MODRM | A_I8),
 	[0xc2] = LENGTH(A_I16),				/* RET */
 	[0xc4 ... 0xc5] = LENGTH(A_MODRM | A_NO64),	/* LES, LDS */
 	[0xc6] = RUN(MOV, A_MODRM | A_RM_I | A_I8 | A_BYTE),
@@ -94,27 +99,33 @@ const struct opcode emul_opcodes_1[256] = {
 	[0xca] = LENGTH(A_I16),				/* RET far */
 	[0xcd] = LENGTH(A_I8),				/* INT */
 	[0xce] = LENGTH(A_NO64),			/* INTO */
-	BYTE_AND_WORD(0xd0, SHIFT, A_MODRM),
-	BYTE_AND_WORD(0xd2, SHIFT, A_MODRM),
+	[0xd0] = RUN(SHIFT, A_MODRM | A_BYTE),
+	[0xd1] = RUN(SHIFT, A_MODRM),
+	[0xd2] = RUN(SHIFT, A_MODRM | A_BYTE),
+	[0xd3] = RUN(SHIFT, A_MODRM),
 	[0xd4 ... 0xd5] = LENGTH(A_I8 | A_NO64),	/* AAM, AAD */
 	[0xd6] = LENGTH(A_NO64),			/* SALC */
 	[0xd8 ... 0xdf] = LENGTH(A_MODRM),		/* x87 */
 
 	[0xe0 ... 0xe3] = LENGTH(A_I8),			/* LOOP, JCXZ */
-	BYTE_AND_WORD(0xe4, IN, A_I8),
-	BYTE_AND_WORD(0xe6, OUT, A_I8),
+	[0xe4] = RUN(IN, A_I8 | A_BYTE),
+	[0xe5] = RUN(IN, A_I8),
+	[0xe6] = RUN(OUT, A_I8 | A_BYTE),
+	[0xe7] = RUN(OUT, A_I8),
 	[0xe8 ... 0xe9] = LENGTH(A_IZ),			/* CALL, JMP */
 	[0xea] = LENGTH(A_FAR | A_NO64),		/* JMP far */
 	[0xeb] = LENGTH(A_I8),				/* JMP short */
-	BYTE_AND_WORD(0xec, IN, 0),
-	BYTE_AND_WORD(0xee, OUT, 0),
+	[0xec] = RUN(IN, A_BYTE),
+	[0xed] = RUN(IN, 0),
+	[0xee] = RUN(OUT, A_BYTE),
+	[0xef] = RUN(OUT, 0),
 	[0xf6] = RUN(UNARY, A_MODRM | A_UNARY | A_I8 | A_BYTE | A_LOCK),
 	[0xf7] = RUN(UNARY, A_MODRM | A_UNARY | A_IZ | A_LOCK),
 	[0xfe] = RUN(INC_DEC, A_MODRM | A_BYTE | A_LOCK),
 	[0xff] = RUN(GROUP_5, A_MODRM | A_LOCK),
 };
 
-const struct opcode emul_opcodes_0f[256] = {
+static const struct opcode opcodes_0f[256] = {
 	[0x00] = LENGTH(A_MODRM),			/* SLDT STR LLDT LTR VERR VERW */
 	[0x01] = RUN(SYSTEM, A_MODRM),
 	[0x02 ... 0x03] = LENGTH(A_MODRM),		/* LAR, LSL */
@@ -161,7 +172,8 @@ const struct opcode emul_opcodes_0f[256] = {
 	[0xae] = RUN(CACHE, A_MODRM),
 	[0xaf] = RUN(IMUL, A_MODRM | A_R_RM),
 
-	BYTE_AND_WORD(0xb0, CMPXCHG, A_MODRM | A_RM_R | A_LOCK),
+	[0xb0] = RUN(CMPXCHG, A_MODRM | A_RM_R | A_LOCK | A_BYTE),
+	[0xb1] = RUN(CMPXCHG, A_MODRM | A_RM_R | A_LOCK),
 	[0xb2] = LENGTH(A_MODRM),			/* LSS */
 	[0xb3] = RUN(BIT_TEST, A_MODRM | A_RM_R | A_LOCK),
 	[0xb4 ... 0xb5] = LENGTH(A_MODRM),		/* LFS, LGS */
@@ -173,7 +185,8 @@ const struct opcode emul_opcodes_0f[256] = {
 	[0xbc ... 0xbd] = RUN(BIT_SCAN, A_MODRM | A_R_RM),
 	[0xbe ... 0xbf] = RUN(MOVSX, A_MODRM | A_R_RM),
 
-	BYTE_AND_WORD(0xc0, XADD, A_MODRM | A_RM_R | A_LOCK),
+	[0xc0] = RUN(XADD, A_MODRM | A_RM_R | A_LOCK | A_BYTE),
+	[0xc1] = RUN(XADD, A_MODRM | A_RM_R | A_LOCK),
 	[0xc2] = LENGTH(A_MODRM | A_I8),
 	[0xc3] = RUN(MOVNTI, A_MODRM | A_RM_R),
 	[0xc4 ... 0xc6] = LENGTH(A_MODRM | A_I8),
@@ -186,6 +199,18 @@ const struct opcode emul_opcodes_0f[256] = {
 	[0xf0] = RUN(VECTOR, A_MODRM),
 	[0xf1 ... 0xff] = LENGTH(A_MODRM),
 };
+
+struct opcode emul_opcode_1(u8 opcode)
+{
+	if (opcode < 0x40 && (opcode & 7) < ARRAY_SIZE(alu_row))
+		return alu_row[opcode & 7];
+	return opcodes_1[opcode];
+}
+
+struct opcode emul_opcode_0f(u8 opcode)
+{
+	return opcodes_0f[opcode];
+}
 
 /* This map has a ModRM byte and no immediate throughout. */
 struct opcode emul_opcode_0f38(u8 opcode)

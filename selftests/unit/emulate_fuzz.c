@@ -143,7 +143,7 @@ static bool memory_varies(const struct emul_insn *insn, int result)
 static bool order_varies(const struct machine *emulated, const struct emul_insn *insn,
 			 int result, const struct native_event *event)
 {
-	return insn->op == OP_VECTOR && result == EMUL_EXCEPTION &&
+	return (insn->op == OP_VECTOR || insn->op == OP_CMPXCHG_PAIR) && result == EMUL_EXCEPTION &&
 	       emulated->ctxt.exception.vector == VECTOR_SS &&
 	       event->signal == SIGSEGV && event->code == SI_KERNEL;
 }
