@@ -24,6 +24,9 @@ static void registers(void)
 	ioapic_reg_write(0, 0xffffffff);
 	EQ(ioapic_reg_read(0), 0x0f000000);
 	EQ(ioapic_reg_read(2), 0x0f000000);
+	ioapic_reg_write(0, 0x05000000);
+	EQ(ioapic_reg_read(0), 0x05000000);
+	EQ(ioapic_reg_read(2), 0x05000000);
 	for (i = 0; i < IOAPIC_PINS; i++)
 		EQ(ioapic_entry(i), MASKED);
 	EQ(ioapic_reg_read(0x0f), 0xffffffff);

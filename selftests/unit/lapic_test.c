@@ -786,7 +786,15 @@ static void state_of_timers(void)
 	env_advance(2000);
 	EQ(take(0), 0x30);
 	lapic_eoi(l);
-	/* TMICT means nothing in that mode; an armed deadline stays. */
+	/* The timer's entry has no delivery mode, whatever user space sets. */
+	*(u32 *)(s.regs + LAPIC_LVTT) = 0x8400 | 0x32;
+	*(u32 *)(s.regs + LAPIC_TMCCT) = 0;
+	EQ(lapic_set_state(l, &s), 0);
+	EQ(m.cpu[0].events[LAPIC_EVENT_NMI], 0);
+	CHECK(!has_tmr(0, 0x32));
+	EQ(take(0), 0x32);
+	lapic_eoi(l);
+	/* TMICT means nothing to a deadline timer; an armed deadline stays. */
 	*(u32 *)(s.regs + LAPIC_LVTT) = LVTT_DEADLINE | 0x31;
 	EQ(lapic_set_state(l, &s), 0);
 	EQ(env_timers_queued(), 0);

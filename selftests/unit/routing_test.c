@@ -327,6 +327,13 @@ static void lowest_priority_is_fair(void)
 	for (cpu = 0; cpu < 3; cpu++)
 		EQ(n[cpu], 100);
 	EQ(n[3], 0);
+	/* The redirection hint takes part in the same rotation. */
+	for (i = 0; i < 30; i++)
+		EQ(irqchip_send_msi(&m.ic, 0xfeeff00c, 0, 0x53), 1);
+	for (cpu = 0; cpu < 3; cpu++)
+		EQ(take(cpu), 0x53);
+	for (cpu = 0; cpu < 3; cpu++)
+		lapic_eoi(cpu_lapic(cpu));
 	/* Only those named compete. */
 	for (i = 0; i < 10; i++) {
 		EQ(irqchip_send_msi(&m.ic, 0xfee02004, 0, 0x151), 1);
@@ -464,6 +471,7 @@ static void stale_map(void)
 static void add_and_remove(void)
 {
 	machine_start(IRQCHIP_KERNEL, 3);
+	EQ(irqchip_add_lapic(&m.ic, cpu_lapic(0)), -EEXIST);
 	EQ(irqchip_add_lapic(&m.ic, cpu_lapic(1)), -EEXIST);
 	irqchip_remove_lapic(&m.ic, cpu_lapic(1));
 	EQ(irqchip_send_msi(&m.ic, 0xfee01000, 0, 0x50), 0);
