@@ -51,4 +51,11 @@ typedef bool lodge_young_t;
 typedef int lodge_young_t;
 #endif
 
+/* User space may change it at any time; newer headers say so in the kernel's name of it. */
+#if LODGE_HAVE_IMMEDIATE_EXIT_UNSAFE
+#define lodge_immediate_exit(run)	READ_ONCE((run)->immediate_exit__unsafe)
+#else
+#define lodge_immediate_exit(run)	READ_ONCE((run)->immediate_exit)
+#endif
+
 #endif

@@ -124,6 +124,9 @@ static void accept_init_sipi(struct lodge_vcpu *vcpu)
 static int serve_requests(struct lodge_vcpu *vcpu)
 {
 	lodge_take_request(vcpu, LODGE_REQ_KICK);
+	/* Delivery works with a stale map, but walks all LAPICs then. */
+	if (vcpu->lapic && irqchip_map_stale(&vcpu->vm->ic))
+		irqchip_rebuild_map(&vcpu->vm->ic);
 	if (vcpu->lapic && READ_ONCE(vcpu->pending_init_sipi))
 		accept_init_sipi(vcpu);
 	if (lodge_take_request(vcpu, LODGE_REQ_CLOCK))
@@ -155,8 +158,9 @@ static int block(struct lodge_vcpu *vcpu)
 {
 	int r;
 
-	if (wait_event_interruptible(vcpu->wq, wakes_up(vcpu)))
-		return LODGE_REENTER;	/* a signal: the caller looks */
+	/* -EINTR for a signal: the caller looks. */
+	if (rcuwait_wait_event(&vcpu->wait, wakes_up(vcpu), TASK_INTERRUPTIBLE))
+		return LODGE_REENTER;
 	r = serve_requests(vcpu);
 	if (r != LODGE_REENTER)
 		return r;
@@ -211,9 +215,9 @@ static void fill_run(struct lodge_vcpu *vcpu)
 
 static int wait_for_sipi(struct lodge_vcpu *vcpu)
 {
-	if (READ_ONCE(vcpu->run->immediate_exit))
+	if (lodge_immediate_exit(vcpu->run))
 		return -EINTR;
-	if (wait_event_interruptible(vcpu->wq, wakes_up(vcpu))) {
+	if (rcuwait_wait_event(&vcpu->wait, wakes_up(vcpu), TASK_INTERRUPTIBLE)) {
 		vcpu->run->exit_reason = KVM_EXIT_INTR;
 		return -EINTR;
 	}
@@ -239,7 +243,7 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
 		r = lodge_complete_emulation(vcpu);
 	if (r != LODGE_REENTER)
 		return r;
-	if (READ_ONCE(run->immediate_exit))
+	if (lodge_immediate_exit(run))
 		return -EINTR;
 
 	/* Registers and controllers may have changed between the calls. */

@@ -14,6 +14,7 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/nospec.h>
+#include <linux/rcuwait.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 #include <linux/sched.h>
@@ -44,8 +45,7 @@ void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
 {
 	int cpu, this;
 
-	if (wq_has_sleeper(&vcpu->wq))
-		wake_up(&vcpu->wq);
+	rcuwait_wake_up(&vcpu->wait);
 
 	/* Pairs with run_window(): what was asked for, before a look at mode. */
 	smp_mb();
@@ -124,10 +124,16 @@ static u64 irqchip_tsc_to_ns(struct lapic *l, u64 tsc)
 	return ktime_get_ns() + lodge_tsc_deadline_ns(lapic_to_vcpu(l), tsc);
 }
 
+static void irqchip_gsi_acked(struct irqchip *ic, u32 gsi)
+{
+	lodge_eventfds_acked(&container_of(ic, struct lodge_vm, ic)->eventfds, gsi);
+}
+
 const struct irqchip_ops lodge_irqchip_ops = {
 	.kick = irqchip_kick,
 	.event = irqchip_event,
 	.tsc_to_ns = irqchip_tsc_to_ns,
+	.gsi_acked = irqchip_gsi_acked,
 };
 
 static void reset_segments(struct lodge_state *st)
@@ -245,7 +251,7 @@ static struct lodge_vcpu *vcpu_alloc(struct lodge_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->cpu = -1;
 	mutex_init(&vcpu->mutex);
-	init_waitqueue_head(&vcpu->wq);
+	rcuwait_init(&vcpu->wait);
 	INIT_CSD(&vcpu->kick_csd, nothing, NULL);
 
 	r = -ENOMEM;

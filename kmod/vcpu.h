@@ -9,9 +9,9 @@
 
 #include <linux/kvm.h>
 #include <linux/mutex.h>
+#include <linux/rcuwait.h>
 #include <linux/smp.h>
 #include <linux/types.h>
-#include <linux/wait.h>
 
 #include "emulate/emulate.h"
 #include "irqchip/irqchip.h"
@@ -174,7 +174,7 @@ struct lodge_vcpu {
 	unsigned int index;		/* in vm->vcpus */
 	u32 id;				/* as given to KVM_CREATE_VCPU: the APIC id */
 	int mp_state;			/* KVM_MP_STATE_*; written by the vCPU thread */
-	wait_queue_head_t wq;		/* shared: a halted vCPU sleeps here */
+	struct rcuwait wait;		/* shared: a halted vCPU sleeps here */
 	call_single_data_t kick_csd;	/* shared: the IPI of lodge_vcpu_kick() */
 
 	struct lapic *lapic;		/* &lapic_storage; NULL without an in-kernel irqchip */

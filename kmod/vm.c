@@ -52,9 +52,10 @@ void lodge_vm_put(struct lodge_vm *vm)
 		return;
 	lodge_eventfds_destroy(&vm->eventfds);
 	irqchip_destroy(&vm->ic);
+	/* Ends the notifier's callbacks, which kick vCPUs. */
+	lodge_memory_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		lodge_vcpu_free(vm->vcpus[i]);
-	lodge_memory_destroy(vm);
 	lodge_hw_put();
 	mmdrop(vm->mm);
 	kvfree(vm);
@@ -80,6 +81,7 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	case KVM_CAP_IRQ_INJECT_STATUS:
 	case KVM_CAP_SIGNAL_MSI:
 	case KVM_CAP_IRQFD:
+	case KVM_CAP_IRQFD_RESAMPLE:
 	case KVM_CAP_IOEVENTFD:
 	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
 	case KVM_CAP_IOEVENTFD_NO_LENGTH:

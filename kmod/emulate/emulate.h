@@ -217,13 +217,13 @@ struct emul_pio {
  * struct emul_ops - how the emulator reaches the rest of the machine
  *
  * Those that return int give EMUL_DONE, EMUL_EXIT, EMUL_FAULT or
- * EMUL_UNHANDLED.  @cmpxchg also gives EMUL_AGAIN.  Any result but EMUL_DONE
+ * EMUL_UNHANDLED.  @exchange also gives EMUL_AGAIN.  Any result but EMUL_DONE
  * ends emul_execute() with it.
  *
  * @fetch: read code; used by emul_fetch() only.  Never crosses a page.
  * @read: read memory
  * @write: write memory
- * @cmpxchg: write @new if memory still holds @old, atomically; EMUL_AGAIN if
+ * @exchange: write @new if memory still holds @old, atomically; EMUL_AGAIN if
  *	it does not.  On MMIO it writes @new.  Size 1, 2, 4, 8 or 16.
  * @probe_write: would a write fault?  Not numbered, no side effect.  May be
  *	NULL; asked before a port is read into memory, so that no input is lost.
@@ -240,7 +240,7 @@ struct emul_ops {
 	int (*fetch)(void *opaque, u64 linear, u32 size, void *buf);
 	int (*read)(void *opaque, const struct emul_access *access, void *buf);
 	int (*write)(void *opaque, const struct emul_access *access, const void *buf);
-	int (*cmpxchg)(void *opaque, const struct emul_access *access,
+	int (*exchange)(void *opaque, const struct emul_access *access,
 		       const void *old, const void *new);
 	int (*probe_write)(void *opaque, u64 linear, u32 size);
 	int (*pio_in)(void *opaque, const struct emul_pio *pio, void *buf);

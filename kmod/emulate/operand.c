@@ -231,7 +231,7 @@ int emul_mem_cmpxchg(struct exec *x, u64 linear, unsigned int size,
 		.flags = EMUL_ACCESS_WRITE | EMUL_ACCESS_LOCKED,
 	};
 
-	return x->ctxt->ops->cmpxchg(x->ctxt->opaque, &access, old, new);
+	return x->ctxt->ops->exchange(x->ctxt->opaque, &access, old, new);
 }
 
 /* Read the ModRM operand, or that of a memory offset. */

@@ -44,15 +44,20 @@ static int svm_exit_ioio(struct lodge_vcpu *vcpu)
 			      vcpu->exit.info2);
 }
 
-static int svm_exit_npf(struct lodge_vcpu *vcpu)
+static u32 svm_npf_access(u64 info)
 {
-	u64 info = vcpu->exit.info1;
 	u32 access = 0;
 
 	if (info & SVM_NPF_WRITE)
 		access |= LODGE_ACCESS_WRITE;
 	if (info & SVM_NPF_EXEC)
 		access |= LODGE_ACCESS_EXEC;
+	return access;
+}
+
+static int svm_exit_npf(struct lodge_vcpu *vcpu)
+{
+	u64 info = vcpu->exit.info1;
 
 	/* "Decode Assists": bytes of a data access; none for a fetch. */
 	if (lodge_svm_features.decode_assists && !(info & SVM_NPF_EXEC)) {
@@ -61,7 +66,7 @@ static int svm_exit_npf(struct lodge_vcpu *vcpu)
 		vcpu->exit.nr_bytes = c->insn_len & 15;
 		memcpy(vcpu->exit.bytes, c->insn_bytes, sizeof(vcpu->exit.bytes));
 	}
-	return lodge_exit_stage2(vcpu, vcpu->exit.info2, access);
+	return lodge_exit_stage2(vcpu, vcpu->exit.info2, svm_npf_access(info));
 }
 
 /*
@@ -219,6 +224,11 @@ enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu)
 		if ((vcpu->exit.info1 & (SVM_IOIO_STRING | SVM_IOIO_IN)) == 0 &&
 		    lodge_pio_fast(vcpu, vcpu->exit.info1 >> 16,
 				   SVM_IOIO_SIZE(vcpu->exit.info1), vcpu->exit.info2))
+			return LODGE_REENTER;
+		return LODGE_SLOW;
+	case SVM_EXIT_NPF:
+		if (!lodge_stage2_fault_fast(vcpu, vcpu->exit.info2,
+					     svm_npf_access(vcpu->exit.info1)))
 			return LODGE_REENTER;
 		return LODGE_SLOW;
 	default:

@@ -15,6 +15,13 @@
 #include "../guest_time.h"
 #include "svm.h"
 
+/* The kernel's decision to use it; newer ones have only "the CPU can". */
+#ifdef X86_FEATURE_USE_IBPB
+#define LODGE_FEATURE_IBPB	X86_FEATURE_USE_IBPB
+#else
+#define LODGE_FEATURE_IBPB	X86_FEATURE_IBPB
+#endif
+
 /* svm/entry.S knows these offsets by number. */
 static_assert(offsetof(struct svm_switch, guest_pa) == 8);
 static_assert(offsetof(struct svm_switch, host_pa) == 16);
@@ -143,7 +150,7 @@ void svm_window_open(struct lodge_vcpu *vcpu)
 	/* One vCPU's branch history must not steer another's (Spectre v2). */
 	if (unlikely(sc->last_vcpu != vcpu)) {
 		sc->last_vcpu = vcpu;
-		if (boot_cpu_has(X86_FEATURE_USE_IBPB))
+		if (boot_cpu_has(LODGE_FEATURE_IBPB))
 			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	}
 
