@@ -137,15 +137,21 @@ static void watch_input(struct console *console, bool on)
 		io_loop_remove(&console->vm->loop, &console->in);
 }
 
-/* Read once.  Returns false when nothing came, or nothing more will come. */
+/*
+ * Whether to read on.  On a terminal always: Ctrl-A must get through to us,
+ * even past a guest that does not read.
+ */
+static bool has_room(const struct console *console)
+{
+	return console->escapes || sizeof(console->pending) - console->count >= CHUNK;
+}
+
+/* Read once.  Returns false when nothing came. */
 static bool fill(struct console *console)
 {
-	size_t room = sizeof(console->pending) - console->count;
 	u8 bytes[CHUNK];
 	ssize_t got;
 
-	if (room < CHUNK && !console->escapes)
-		return false;
 	do {
 		got = read(console->in.fd, bytes, sizeof(bytes));
 	} while (got < 0 && errno == EINTR);
@@ -160,7 +166,6 @@ static bool fill(struct console *console)
 	for (ssize_t i = 0; i < got; i++) {
 		if (handle_escape(console, bytes[i]))
 			continue;
-		/* On a terminal Ctrl-A must get through to us, even past a deaf guest. */
 		if (console->count < sizeof(console->pending))
 			console->pending[console->count++] = bytes[i];
 	}
@@ -172,9 +177,10 @@ static void on_input(struct io_source *source, u32 events)
 	struct console *console = container_of(source, struct console, in);
 
 	(void)events;
-	if (!fill(console) && !console->ended)
-		watch_input(console, false);
+	fill(console);
 	deliver(console);
+	if (!has_room(console))
+		watch_input(console, false);
 }
 
 static void on_wanted(struct io_source *source, u32 events)
@@ -184,12 +190,12 @@ static void on_wanted(struct io_source *source, u32 events)
 	(void)events;
 	eventfd_take(source->fd);
 	deliver(console);
-	if (console->ended)
+	if (console->ended || !has_room(console))
 		return;
 	if (console->pollable)
 		watch_input(console, true);
 	else
-		while (fill(console))
+		while (has_room(console) && fill(console))
 			deliver(console);
 }
 

@@ -97,7 +97,8 @@ static void prepare_input(struct machine *machine, const struct run_options *opt
 		machine->initrd.size = cpio.size;
 		extra = " loglevel=3";
 		/* Nobody is there to use a shell: say what there is to see, and end. */
-		if (options->console.kind == CONSOLE_STDIO && !isatty(STDIN_FILENO))
+		if (options->console.kind == CONSOLE_FILE ||
+		    (options->console.kind == CONSOLE_STDIO && !isatty(STDIN_FILENO)))
 			extra = " loglevel=3 lodge.report";
 	}
 	if (asprintf(&machine->cmdline, "%s%s%s%s", BASE_CMDLINE, extra,
