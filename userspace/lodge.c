@@ -2,8 +2,11 @@
 /*
  * The program `lodge`: finds the subcommand.  See lodge(1).
  */
+#include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "error.h"
 #include "initramfs.h"
@@ -33,6 +36,22 @@ static int print(const char *text)
 	return STATUS_POWER_OFF;
 }
 
+/*
+ * A closed standard descriptor would be given to the next file that is opened,
+ * a disk perhaps, and the guest's output would go there.
+ */
+static void fill_standard_descriptors(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			exit(STATUS_HOST_ERROR);
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -45,6 +64,7 @@ int main(int argc, char **argv)
 	};
 	const char *name = argc > 1 ? argv[1] : NULL;
 
+	fill_standard_descriptors();
 	if (!name)
 		bad_input("a command is expected: run, doctor or initramfs; see 'lodge --help'");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
