@@ -19,9 +19,9 @@
 
 static struct guest_memory memory;
 static struct virtqueue queue;
-static struct vring_desc *desc, *table;
-static struct vring_avail *avail;
-static struct vring_used *used;
+static struct ring_desc *desc, *table;
+static struct ring_avail *avail;
+static struct ring_used *used;
 static struct chain chain;
 
 static void start(void)
@@ -46,9 +46,9 @@ static void offer(u16 head)
 	avail->ring[avail->idx++ % SIZE] = head;
 }
 
-static void set(struct vring_desc *to, u64 addr, u32 len, u16 flags, u16 next)
+static void set(struct ring_desc *to, u64 addr, u32 len, u16 flags, u16 next)
 {
-	*to = (struct vring_desc){ .addr = addr, .len = len, .flags = flags, .next = next };
+	*to = (struct ring_desc){ .addr = addr, .len = len, .flags = flags, .next = next };
 }
 
 /* Offer descriptor 0 and expect the walker to refuse what it leads to. */
