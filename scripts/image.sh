@@ -151,7 +151,9 @@ make_segment()
 	chmod 755 "$tmp/root"
 	"$@" "$tmp/root" && pack "$tmp/root" "$tmp/cpio" && mv "$tmp/cpio" "$file"
 	rm -rf "$tmp"
-	find "$LODGE_CACHE/images" -name '*.cpio' -mtime +7 -delete
+	# The last that were of use are kept; a run reads its own within seconds.
+	find "$LODGE_CACHE/images" -name '*.cpio' -printf '%T@ %p\n' | sort -rn |
+		tail -n +31 | cut -d' ' -f2- | xargs -r -d '\n' rm -f
 	[ -e "$file" ]
 }
 
