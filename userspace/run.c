@@ -220,7 +220,7 @@ static noreturn void run_machine(const struct run_options *options)
 		host_error("cannot start the vCPU threads: %m");
 	}
 	sandbox_filter_system_calls();
-	vcpus_go(&machine->vm);
+	vcpus_go();
 	error = io_loop_run(&machine->vm.loop);
 	if (error)
 		vm_end(&machine->vm, STATUS_HOST_ERROR, "cannot wait for events: %s",

@@ -35,9 +35,8 @@
 
 #define KICK_INTERVAL_NS		10000000
 
-static pthread_mutex_t go_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t go_signal = PTHREAD_COND_INITIALIZER;
-static bool go;
+/* Held by the main thread from vcpus_start() to vcpus_go(): the gate. */
+static pthread_mutex_t gate;
 
 static void must(const struct vcpu *vcpu, unsigned long request, void *argument,
 		 const char *name)
@@ -298,10 +297,8 @@ static void *vcpu_thread(void *argument)
 	struct vcpu *vcpu = argument;
 	struct vm *vm = vcpu->vm;
 
-	pthread_mutex_lock(&go_lock);
-	while (!go)
-		pthread_cond_wait(&go_signal, &go_lock);
-	pthread_mutex_unlock(&go_lock);
+	pthread_mutex_lock(&gate);
+	pthread_mutex_unlock(&gate);
 
 	while (!atomic_load(&vm->ended)) {
 		if (ioctl(vcpu->fd, KVM_RUN, 0) == 0)
@@ -324,6 +321,8 @@ int vcpus_start(struct vm *vm)
 	char name[24];
 
 	sigaction(SIGUSR1, &action, NULL);
+	pthread_mutex_init(&gate, NULL);
+	pthread_mutex_lock(&gate);
 	for (u32 i = 0; i < vm->nr_vcpus; i++) {
 		int error = pthread_create(&vm->vcpus[i].thread, NULL, vcpu_thread, &vm->vcpus[i]);
 
@@ -335,13 +334,9 @@ int vcpus_start(struct vm *vm)
 	return 0;
 }
 
-void vcpus_go(struct vm *vm)
+void vcpus_go(void)
 {
-	(void)vm;
-	pthread_mutex_lock(&go_lock);
-	go = true;
-	pthread_cond_broadcast(&go_signal);
-	pthread_mutex_unlock(&go_lock);
+	pthread_mutex_unlock(&gate);
 }
 
 void vcpus_stop(struct vm *vm)

@@ -27,7 +27,7 @@ void vcpus_create(struct vm *vm, unsigned int cpus, const struct boot_entry *ent
 
 /* Start the threads; they wait for vcpus_go().  Returns 0 or -errno. */
 int vcpus_start(struct vm *vm);
-void vcpus_go(struct vm *vm);
+void vcpus_go(void);
 
 /* Bring all threads back and free everything; vm_end() was called. */
 void vcpus_stop(struct vm *vm);

@@ -21,14 +21,27 @@
 /* A request's data, between its header and its status. */
 #define MOST_SEGMENTS	(QUEUE_SIZE - 2)
 
+/* As <linux/virtio_blk.h> has them, but plainly little-endian. */
+struct request {
+	u32 type;		/* VIRTIO_BLK_T_* */
+	u32 reserved;
+	u64 sector;
+};
+
+struct disk_config {
+	u64 capacity;
+	u32 size_max;
+	u32 seg_max;
+};
+
 struct disk {
 	struct virtio_device device;
-	struct virtio_blk_config config;
+	struct disk_config config;
 	int fd;
 	u64 size;
 };
 
-static u8 transfer(struct disk *disk, const struct virtio_blk_outhdr *header,
+static u8 transfer(struct disk *disk, const struct request *header,
 		   const struct iovec *iov, unsigned int count, bool is_write)
 {
 	u64 size = iov_size(iov, count), done = 0;
@@ -70,7 +83,7 @@ static int serve(struct disk *disk, const struct chain *chain)
 	const struct iovec *out = chain->iov, *in = chain->iov + chain->nr_out;
 	size_t in_size = iov_size(in, chain->nr_in);
 	struct iovec data[QUEUE_SIZE];
-	struct virtio_blk_outhdr header;
+	struct request header;
 	char id[VIRTIO_BLK_ID_BYTES] = "lodge";
 	size_t filled = 0;
 	unsigned int n;

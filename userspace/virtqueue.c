@@ -33,11 +33,11 @@ int virtqueue_enable(struct virtqueue *queue)
 		return -EINVAL;
 	if (queue->desc_gpa % 16 || queue->avail_gpa % 2 || queue->used_gpa % 4)
 		return -EINVAL;
-	queue->desc = memory_at(queue->memory, queue->desc_gpa, n * sizeof(struct vring_desc));
+	queue->desc = memory_at(queue->memory, queue->desc_gpa, n * sizeof(struct ring_desc));
 	/* Both rings end with an event word. */
 	queue->avail = memory_at(queue->memory, queue->avail_gpa, 4 + n * sizeof(u16) + 2);
 	queue->used = memory_at(queue->memory, queue->used_gpa,
-				4 + n * sizeof(struct vring_used_elem) + 2);
+				4 + n * sizeof(struct ring_used_element) + 2);
 	if (!queue->desc || !queue->avail || !queue->used)
 		return -EINVAL;
 	queue->next_avail = 0;
@@ -57,7 +57,7 @@ void virtqueue_reset(struct virtqueue *queue)
 }
 
 /* Append the buffer of @desc to @chain. */
-static int add_buffer(struct virtqueue *queue, struct chain *chain, const struct vring_desc *desc)
+static int add_buffer(struct virtqueue *queue, struct chain *chain, const struct ring_desc *desc)
 {
 	unsigned int n = chain->nr_out + chain->nr_in;
 	void *hva;
@@ -79,7 +79,7 @@ static int add_buffer(struct virtqueue *queue, struct chain *chain, const struct
 }
 
 /* Copied first: the guest may change it between a check and its use. */
-static void read_descriptor(const struct vring_desc *table, u16 index, struct vring_desc *desc)
+static void read_descriptor(const struct ring_desc *table, u16 index, struct ring_desc *desc)
 {
 	memcpy(desc, (const void *)&table[index], sizeof(*desc));
 	__atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -89,11 +89,11 @@ static void read_descriptor(const struct vring_desc *table, u16 index, struct vr
  * Walk from @index through @table of @size descriptors.  A chain has at most
  * @size links, whatever the guest wrote into it: that ends every loop.
  */
-static int walk(struct virtqueue *queue, struct chain *chain, const struct vring_desc *table,
+static int walk(struct virtqueue *queue, struct chain *chain, const struct ring_desc *table,
 		u32 size, u16 index, bool indirect)
 {
 	for (u32 links = 0; links < size; links++) {
-		struct vring_desc desc;
+		struct ring_desc desc;
 		int error;
 
 		if (index >= size)
@@ -101,7 +101,7 @@ static int walk(struct virtqueue *queue, struct chain *chain, const struct vring
 		read_descriptor(table, index, &desc);
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
 			u32 count = desc.len / sizeof(desc);
-			const struct vring_desc *inner;
+			const struct ring_desc *inner;
 
 			if (indirect || desc.flags & VRING_DESC_F_NEXT || !count ||
 			    count > QUEUE_SIZE || desc.len % sizeof(desc))
@@ -154,7 +154,7 @@ void virtqueue_unpop(struct virtqueue *queue)
 
 void virtqueue_push(struct virtqueue *queue, u16 head, u32 written)
 {
-	struct vring_used_elem *element = &queue->used->ring[queue->next_used % queue->size];
+	struct ring_used_element *element = &queue->used->ring[queue->next_used % queue->size];
 
 	element->id = head;
 	element->len = written;

@@ -14,6 +14,31 @@
 
 #define QUEUE_SIZE	256	/* descriptors, and buffers in one chain */
 
+/* As <linux/virtio_ring.h> has them, but plainly little-endian, as we and the guest are. */
+struct ring_desc {
+	u64 addr;
+	u32 len;
+	u16 flags;		/* VRING_DESC_F_* */
+	u16 next;
+};
+
+struct ring_avail {
+	u16 flags;
+	u16 idx;
+	u16 ring[];
+};
+
+struct ring_used_element {
+	u32 id;
+	u32 len;
+};
+
+struct ring_used {
+	u16 flags;
+	u16 idx;
+	struct ring_used_element ring[];
+};
+
 struct virtqueue {
 	const struct guest_memory *memory;
 	u16 size;
@@ -23,9 +48,9 @@ struct virtqueue {
 	u64 avail_gpa;
 	u64 used_gpa;
 	/* set by virtqueue_enable() */
-	struct vring_desc *desc;
-	struct vring_avail *avail;
-	struct vring_used *used;
+	struct ring_desc *desc;
+	struct ring_avail *avail;
+	struct ring_used *used;
 	u16 next_avail;		/* the next entry we take */
 	u16 next_used;
 	u16 signalled;		/* next_used when the guest was last told */
