@@ -189,6 +189,17 @@ int lodge_exit_nop(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
+/* The guest spins: let somebody else run, who may hold what it waits for. */
+int lodge_exit_pause(struct lodge_vcpu *vcpu)
+{
+	u64 next;
+
+	if (lodge_next_rip(vcpu, &next))
+		lodge_retire(vcpu, next);
+	yield();
+	return LODGE_REENTER;
+}
+
 int lodge_exit_ud(struct lodge_vcpu *vcpu)
 {
 	lodge_queue_exception(vcpu, X86_TRAP_UD);

@@ -33,6 +33,7 @@ int lodge_exit_cpuid(struct lodge_vcpu *vcpu);
 int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write);
 int lodge_exit_hlt(struct lodge_vcpu *vcpu);
 int lodge_exit_nop(struct lodge_vcpu *vcpu);	/* INVD, WBINVD, MONITOR, ... */
+int lodge_exit_pause(struct lodge_vcpu *vcpu);
 int lodge_exit_ud(struct lodge_vcpu *vcpu);	/* what this CPU does not have */
 int lodge_exit_rdpmc(struct lodge_vcpu *vcpu);
 int lodge_exit_xsetbv(struct lodge_vcpu *vcpu);

@@ -179,6 +179,7 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_RSM]			= lodge_exit_ud,
 	[SVM_EXIT_IRET]			= svm_exit_iret,
 	[SVM_EXIT_INVD]			= lodge_exit_nop,
+	[SVM_EXIT_PAUSE]		= lodge_exit_pause,
 	[SVM_EXIT_HLT]			= lodge_exit_hlt,
 	[SVM_EXIT_INVLPGA]		= lodge_exit_ud,
 	[SVM_EXIT_IOIO]			= svm_exit_ioio,

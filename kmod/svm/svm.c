@@ -27,6 +27,8 @@
 #define IOPM_ORDER	2	/* 3 pages: AMD APM volume 2, "IOIO Intercepts" */
 #define MSRPM_ORDER	1	/* 2 pages: "MSR Intercepts" */
 
+#define PAUSE_FILTER_COUNT	3000
+
 DEFINE_PER_CPU(struct svm_cpu, lodge_svm_cpu);
 
 struct svm_features lodge_svm_features __ro_after_init;
@@ -267,6 +269,14 @@ static int svm_vcpu_create(struct lodge_vcpu *vcpu)
 	c->vintr = SVM_V_INTR_MASKING;
 	c->nested_control = SVM_NESTED_PAGING;
 	c->nested_cr3 = vcpu->vm->mem.root_pa;
+	if (lodge_svm_features.pause_filter) {
+		/*
+		 * "Pause Intercept Filtering": exit after this many PAUSEs, which is a spin
+		 * lock whose holder does not run. Without the filter each one would exit.
+		 */
+		c->pause_filter_count = PAUSE_FILTER_COUNT;
+		svm_intercept(svm, SVM_ICPT_PAUSE, true);
+	}
 
 	svm->sw.gpr = vcpu->st.gpr;
 	svm->sw.guest_pa = virt_to_phys(svm->vmcb);
