@@ -122,6 +122,22 @@ TEST_F(events, exception)
 	ASSERT_EQ(0, events.exception.injected);
 }
 
+static void guest_irets(u64 arg __maybe_unused)
+{
+	u64 ss, rsp, flags, cs;
+
+	GUEST_SYNC(seen_vector);
+	GUEST_SYNC(seen_vector);
+	GUEST_SYNC(seen_vector);
+	asm volatile("mov %%ss, %0\n\tmov %%rsp, %1\n\tmov %%cs, %3\n\t"
+		     "pushfq\n\tpopq %2\n\t"
+		     "pushq %0\n\tpushq %1\n\tpushq %2\n\tpushq %3\n\t"
+		     "pushq $1f\n\tiretq\n1:"
+		     : "=&r"(ss), "=&r"(rsp), "=&r"(flags), "=&r"(cs)
+		     : : "memory");
+	GUEST_SYNC(seen_vector);
+}
+
 /* An NMI by SET_VCPU_EVENTS, and its mask while the handler runs. */
 static void nmi_handler(struct guest_regs *regs)
 {
@@ -134,7 +150,9 @@ TEST_F(events, nmi)
 	struct kvm_vcpu_events events;
 
 	guest_var(&self->vm, guest_handlers[2]) = nmi_handler;
-	vcpu_setup_long(&self->vcpu, guest_notes, 0);
+	vcpu_setup_long(&self->vcpu, guest_irets, 0);
+	/* Once round, so that no stage-2 fault comes between later. */
+	ASSERT_EQ(0, vcpu_run_to_sync(&self->vcpu));
 	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
 	events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
 	events.nmi.pending = 1;
@@ -142,10 +160,18 @@ TEST_F(events, nmi)
 	events.nmi.masked = 1;
 	vcpu_ioctl(&self->vcpu, KVM_SET_VCPU_EVENTS, &events);
 	ASSERT_EQ(0, vcpu_run_to_sync(&self->vcpu));
+	ASSERT_EQ(0, vcpu_run_to_sync(&self->vcpu));
 	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
 	ASSERT_EQ(1, events.nmi.pending);
 	ASSERT_EQ(1, events.nmi.masked);
+	/* The guest's IRET lifts a mask that the VMM has set, too. */
+	ASSERT_EQ(0x100, vcpu_run_to_sync(&self->vcpu));
+	ASSERT_EQ(2, vcpu_run_to_sync(&self->vcpu));
 
+	guest_var(&self->vm, seen_vector) = 0;
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0, events.nmi.masked);
+	events.nmi.pending = 1;
 	vcpu_setup_long(&self->vcpu, guest_notes, 0);
 	events.flags = KVM_VCPUEVENT_VALID_NMI_PENDING;
 	events.nmi.masked = 0;
