@@ -7,7 +7,9 @@
 #define pr_fmt(fmt) "lodge: " fmt
 
 #include <linux/kvm_para.h>
+#include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/sched/task.h>
 #include <asm/debugreg.h>
 #include <asm/mce.h>
 #include <asm/processor-flags.h>
@@ -189,14 +191,49 @@ int lodge_exit_nop(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
-/* The guest spins: let somebody else run, who may hold what it waits for. */
+/* True when @vcpu was waiting for a CPU and got a better place in the queue. */
+static bool yield_to_vcpu(struct lodge_vcpu *vcpu)
+{
+	struct task_struct *task;
+	bool yielded;
+
+	if (READ_ONCE(vcpu->mode) != LODGE_OUTSIDE ||
+	    READ_ONCE(vcpu->mp_state) != KVM_MP_STATE_RUNNABLE)
+		return false;
+	/* In KVM_RUN the task cannot end; after that it lives for a grace period. */
+	rcu_read_lock();
+	task = READ_ONCE(vcpu->task);
+	if (task)
+		get_task_struct(task);
+	rcu_read_unlock();
+	if (!task)
+		return false;
+	yielded = yield_to(task, true) > 0;
+	put_task_struct(task);
+	return yielded;
+}
+
+/*
+ * The guest spins on what another vCPU may hold that has no CPU to run on: lend it this
+ * one's time, each in turn.
+ */
 int lodge_exit_pause(struct lodge_vcpu *vcpu)
 {
+	struct lodge_vm *vm = vcpu->vm;
+	struct lodge_vcpu *other;
+	unsigned int i, n;
 	u64 next;
 
 	if (lodge_next_rip(vcpu, &next))
 		lodge_retire(vcpu, next);
-	yield();
+	n = smp_load_acquire(&vm->nr_vcpus);	/* pairs with publish_vcpu() */
+	for (i = 1; i <= n; i++) {
+		other = lodge_vm_vcpu(vm, (vcpu->yielded_to + i) % n);
+		if (other != vcpu && yield_to_vcpu(other)) {
+			vcpu->yielded_to = other->index;
+			break;
+		}
+	}
 	return LODGE_REENTER;
 }
 

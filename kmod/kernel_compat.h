@@ -46,9 +46,9 @@ struct kvm_userspace_memory_region2 {
 
 /* What the accessed/young callbacks of an MMU notifier return. */
 #if LODGE_HAVE_NOTIFIER_YOUNG_BOOL
-typedef bool lodge_young_t;
+#define lodge_young_t bool
 #else
-typedef int lodge_young_t;
+#define lodge_young_t int
 #endif
 
 /* User space may change it at any time; newer headers say so in the kernel's name of it. */

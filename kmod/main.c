@@ -249,6 +249,7 @@ static void emergency_off(void)
 {
 	cpu_off(NULL);
 }
+
 #define lodge_register_emergency()	cpu_emergency_register_virt_callback(emergency_off)
 #define lodge_unregister_emergency()	cpu_emergency_unregister_virt_callback(emergency_off)
 #else

@@ -267,7 +267,9 @@ int lodge_vcpu_run(struct lodge_vcpu *vcpu)
 	if (vcpu->sigmask_set)
 		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &saved);
 	vcpu->has_run = true;
+	WRITE_ONCE(vcpu->task, current);
 	r = run_vcpu(vcpu);
+	WRITE_ONCE(vcpu->task, NULL);
 	fill_run(vcpu);
 	if (vcpu->sigmask_set)
 		sigprocmask(SIG_SETMASK, &saved, NULL);

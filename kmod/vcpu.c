@@ -350,72 +350,92 @@ static int ioctl_nmi(struct lodge_vcpu *vcpu)
 	return 0;
 }
 
-/* The small structs that are copied whole; larger ones have their own helpers. */
-#define GET(type, fn)	do {						\
-	struct type __s;						\
-									\
-	memset(&__s, 0, sizeof(__s));					\
-	fn(vcpu, &__s);							\
-	return copy_to_user(argp, &__s, sizeof(__s)) ? -EFAULT : 0;	\
-} while (0)
+/* What of a vCPU is small enough to be copied whole on the stack. */
+union vcpu_state {
+	struct kvm_regs regs;
+	struct kvm_sregs sregs;
+	struct kvm_sregs2 sregs2;
+	struct kvm_fpu fpu;
+	struct kvm_debugregs debugregs;
+	struct kvm_vcpu_events events;
+	struct kvm_mp_state mp_state;
+	struct kvm_xcrs xcrs;
+	struct kvm_x86_mce mce;
+};
 
-#define SET(type, fn)	do {						\
-	struct type __s;						\
-									\
-	if (copy_from_user(&__s, argp, sizeof(__s)))			\
-		return -EFAULT;						\
-	return fn(vcpu, &__s);						\
-} while (0)
-
-static int set_regs(struct lodge_vcpu *vcpu, const struct kvm_regs *regs)
+static long ioctl_get_state(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
 {
-	lodge_set_regs(vcpu, regs);
-	return 0;
-}
+	union vcpu_state s;
 
-static int set_fpu(struct lodge_vcpu *vcpu, const struct kvm_fpu *fpu)
-{
-	lodge_set_fpu(vcpu, fpu);
-	return 0;
-}
-
-static long ioctl_regs(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
-{
+	memset(&s, 0, sizeof(s));
 	switch (cmd) {
 	case KVM_GET_REGS:
-		GET(kvm_regs, lodge_get_regs);
-	case KVM_SET_REGS:
-		SET(kvm_regs, set_regs);
+		lodge_get_regs(vcpu, &s.regs);
+		break;
 	case KVM_GET_SREGS:
-		GET(kvm_sregs, lodge_get_sregs);
-	case KVM_SET_SREGS:
-		SET(kvm_sregs, lodge_set_sregs);
+		lodge_get_sregs(vcpu, &s.sregs);
+		break;
 	case KVM_GET_SREGS2:
-		GET(kvm_sregs2, lodge_get_sregs2);
-	case KVM_SET_SREGS2:
-		SET(kvm_sregs2, lodge_set_sregs2);
+		lodge_get_sregs2(vcpu, &s.sregs2);
+		break;
 	case KVM_GET_FPU:
-		GET(kvm_fpu, lodge_get_fpu);
-	case KVM_SET_FPU:
-		SET(kvm_fpu, set_fpu);
+		lodge_get_fpu(vcpu, &s.fpu);
+		break;
 	case KVM_GET_DEBUGREGS:
-		GET(kvm_debugregs, lodge_get_debugregs);
-	case KVM_SET_DEBUGREGS:
-		SET(kvm_debugregs, lodge_set_debugregs);
+		lodge_get_debugregs(vcpu, &s.debugregs);
+		break;
 	case KVM_GET_VCPU_EVENTS:
-		GET(kvm_vcpu_events, lodge_get_events);
-	case KVM_SET_VCPU_EVENTS:
-		SET(kvm_vcpu_events, lodge_set_events);
+		lodge_get_events(vcpu, &s.events);
+		break;
 	case KVM_GET_MP_STATE:
-		GET(kvm_mp_state, lodge_get_mp_state);
-	case KVM_SET_MP_STATE:
-		SET(kvm_mp_state, lodge_set_mp_state);
+		lodge_get_mp_state(vcpu, &s.mp_state);
+		break;
 	case KVM_GET_XCRS:
-		GET(kvm_xcrs, lodge_get_xcrs);
-	case KVM_SET_XCRS:
-		SET(kvm_xcrs, lodge_set_xcrs);
+		lodge_get_xcrs(vcpu, &s.xcrs);
+		break;
 	default:
-		return -EINVAL;	/* as KVM's vCPUs answer */
+		return -EINVAL;	/* as KVM's vCPUs answer what they do not know */
+	}
+	return copy_to_user(argp, &s, _IOC_SIZE(cmd)) ? -EFAULT : 0;
+}
+
+static int take(union vcpu_state *s, unsigned int cmd, void __user *argp)
+{
+	return copy_from_user(s, argp, _IOC_SIZE(cmd)) ? -EFAULT : 0;
+}
+
+static long ioctl_set_state(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
+{
+	union vcpu_state s;
+	int r;
+
+	switch (cmd) {
+	case KVM_SET_REGS:
+		r = take(&s, cmd, argp);
+		if (!r)
+			lodge_set_regs(vcpu, &s.regs);
+		return r;
+	case KVM_SET_FPU:
+		r = take(&s, cmd, argp);
+		if (!r)
+			lodge_set_fpu(vcpu, &s.fpu);
+		return r;
+	case KVM_SET_SREGS:
+		return take(&s, cmd, argp) ?: lodge_set_sregs(vcpu, &s.sregs);
+	case KVM_SET_SREGS2:
+		return take(&s, cmd, argp) ?: lodge_set_sregs2(vcpu, &s.sregs2);
+	case KVM_SET_DEBUGREGS:
+		return take(&s, cmd, argp) ?: lodge_set_debugregs(vcpu, &s.debugregs);
+	case KVM_SET_VCPU_EVENTS:
+		return take(&s, cmd, argp) ?: lodge_set_events(vcpu, &s.events);
+	case KVM_SET_MP_STATE:
+		return take(&s, cmd, argp) ?: lodge_set_mp_state(vcpu, &s.mp_state);
+	case KVM_SET_XCRS:
+		return take(&s, cmd, argp) ?: lodge_set_xcrs(vcpu, &s.xcrs);
+	case KVM_X86_SET_MCE:
+		return take(&s, cmd, argp) ?: lodge_set_mce(vcpu, &s.mce);
+	default:
+		return ioctl_get_state(vcpu, cmd, argp);
 	}
 }
 
@@ -503,11 +523,6 @@ static long ioctl_setup_mce(struct lodge_vcpu *vcpu, void __user *argp)
 	return lodge_setup_mce(vcpu, cap);
 }
 
-static long ioctl_set_mce(struct lodge_vcpu *vcpu, void __user *argp)
-{
-	SET(kvm_x86_mce, lodge_set_mce);
-}
-
 /* vcpu->mutex is held. */
 static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long arg)
 {
@@ -550,14 +565,12 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return lodge_kvmclock_ctrl(vcpu);
 	case KVM_X86_SETUP_MCE:
 		return ioctl_setup_mce(vcpu, argp);
-	case KVM_X86_SET_MCE:
-		return ioctl_set_mce(vcpu, argp);
 	case KVM_HAS_DEVICE_ATTR:
 	case KVM_GET_DEVICE_ATTR:
 	case KVM_SET_DEVICE_ATTR:
 		return ioctl_device_attr(vcpu, cmd, argp);
 	default:
-		return ioctl_regs(vcpu, cmd, argp);
+		return ioctl_set_state(vcpu, cmd, argp);
 	}
 }
 
@@ -566,13 +579,13 @@ static long lodge_vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long 
 	struct lodge_vcpu *vcpu = file->private_data;
 	long r;
 
-	if (vcpu->vm->mm != current->mm || READ_ONCE(vcpu->vm->dead))
+	if (vcpu->vm->mm != current->mm || READ_ONCE(vcpu->vm->dead)) {
 		r = -EIO;
-	else if (_IOC_TYPE(cmd) != KVMIO)
+	} else if (_IOC_TYPE(cmd) != KVMIO) {
 		r = -EINVAL;
-	else if (mutex_lock_killable(&vcpu->mutex))
+	} else if (mutex_lock_killable(&vcpu->mutex)) {
 		r = -EINTR;
-	else {
+	} else {
 		r = vcpu_ioctl(vcpu, cmd, arg);
 		mutex_unlock(&vcpu->mutex);
 	}
@@ -620,6 +633,7 @@ static int publish_vcpu(struct lodge_vm *vm, struct lodge_vcpu *vcpu)
 	}
 	vcpu->index = vm->nr_vcpus;
 	vm->vcpus[vcpu->index] = vcpu;
+	/* Pairs with lodge_vm_vcpu(): the pointer before the count. */
 	smp_store_release(&vm->nr_vcpus, vcpu->index + 1);
 	return 0;
 }

@@ -112,7 +112,6 @@ enum lodge_request {
 	LODGE_REQ_KICK,		/* leave the window, look at everything */
 	LODGE_REQ_CLOCK,	/* write the kvmclock page */
 	LODGE_REQ_TRIPLE_FAULT,
-	LODGE_REQ_STEAL,
 };
 
 /*
@@ -174,6 +173,8 @@ struct lodge_vcpu {
 	unsigned int index;		/* in vm->vcpus */
 	u32 id;				/* as given to KVM_CREATE_VCPU: the APIC id */
 	int mp_state;			/* KVM_MP_STATE_*; written by the vCPU thread */
+	struct task_struct *task;	/* shared: who is in KVM_RUN, for yield_to(); RCU */
+	unsigned int yielded_to;	/* index of the vCPU that the last PAUSE favoured */
 	struct rcuwait wait;		/* shared: a halted vCPU sleeps here */
 	call_single_data_t kick_csd;	/* shared: the IPI of lodge_vcpu_kick() */
 
@@ -231,14 +232,14 @@ static inline bool lodge_take_request(struct lodge_vcpu *vcpu, enum lodge_reques
 	if (!test_bit(r, &vcpu->requests))
 		return false;
 	clear_bit(r, &vcpu->requests);
-	smp_mb__after_atomic();
+	smp_mb__after_atomic();	/* pairs with lodge_make_request() */
 	return true;
 }
 
 /* Makes a request; follow with lodge_vcpu_kick() when the vCPU must notice soon. */
 static inline void lodge_make_request(struct lodge_vcpu *vcpu, enum lodge_request r)
 {
-	smp_wmb();
+	smp_wmb();	/* pairs with lodge_take_request() */
 	set_bit(r, &vcpu->requests);
 }
 
@@ -251,12 +252,14 @@ void lodge_vcpu_free(struct lodge_vcpu *vcpu);
 /* vcpu.c: puts the vCPU into its state after power-up, or after INIT. */
 void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init);
 
-/* state.c: makes @groups valid in vcpu->st, fetching them when they are not. */
 static inline bool lodge_state_has(struct lodge_vcpu *vcpu, u32 groups)
 {
 	return (vcpu->st_valid & groups) == groups;
 }
+
+/* state.c: makes @groups valid in vcpu->st, fetching them when they are not. */
 void __lodge_state_get(struct lodge_vcpu *vcpu, u32 groups);
+
 static inline void lodge_state_get(struct lodge_vcpu *vcpu, u32 groups)
 {
 	if (!lodge_state_has(vcpu, groups))

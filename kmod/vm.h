@@ -65,13 +65,6 @@ struct lodge_vm {
 /* Marks the VM dead after a broken invariant, warns once, kicks every vCPU out. */
 void lodge_vm_kill(struct lodge_vm *vm, const char *why);
 
-#define LODGE_BUG_ON(cond, vm) ({				\
-	bool __broken = unlikely(cond);				\
-	if (__broken)						\
-		lodge_vm_kill(vm, #cond);			\
-	__broken;						\
-})
-
 /* Drops one reference; the last frees the VM. Process context. */
 void lodge_vm_get(struct lodge_vm *vm);
 void lodge_vm_put(struct lodge_vm *vm);
@@ -85,10 +78,11 @@ int lodge_check_extension(struct lodge_vm *vm, long ext);
 /* Walks the vCPUs that exist; safe without locks, they live as long as the VM. */
 static inline struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int i)
 {
+	/* Pairs with publish_vcpu(). */
 	return i < smp_load_acquire(&vm->nr_vcpus) ? vm->vcpus[i] : NULL;
 }
 
 #define lodge_for_each_vcpu(i, vcpu, vm) \
-	for ((i) = 0; ((vcpu) = lodge_vm_vcpu(vm, i)); (i)++)
+	for (i = 0; (vcpu = lodge_vm_vcpu(vm, i)); i++)
 
 #endif

@@ -241,7 +241,7 @@ struct emul_ops {
 	int (*read)(void *opaque, const struct emul_access *access, void *buf);
 	int (*write)(void *opaque, const struct emul_access *access, const void *buf);
 	int (*exchange)(void *opaque, const struct emul_access *access,
-		       const void *old, const void *new);
+			const void *old, const void *new);
 	int (*probe_write)(void *opaque, u64 linear, u32 size);
 	int (*pio_in)(void *opaque, const struct emul_pio *pio, void *buf);
 	int (*pio_out)(void *opaque, const struct emul_pio *pio, const void *buf);

@@ -192,6 +192,14 @@ static void svm_end_step(struct lodge_vcpu *vcpu)
 		vcpu->st.rflags &= ~X86_EFLAGS_TF;
 }
 
+/* Without virtual NMIs the end of an NMI's handler shows by its IRET alone. */
+static void svm_watch_iret(struct svm_vcpu *svm)
+{
+	svm_intercept(svm, SVM_ICPT_IRET, true);
+	svm->nmi_iret = true;
+	svm->nmi_after_iret = false;
+}
+
 /* What delivery the exit interrupted must be repeated: "Event Injection". */
 static void svm_take_exit_int_info(struct lodge_vcpu *vcpu)
 {
@@ -266,6 +274,10 @@ void svm_enter(struct lodge_vcpu *vcpu)
 	if (unlikely(svm->asid_generation != sc->asid_generation))
 		svm_new_asid(vcpu, sc);
 
+	/* NMIs are blocked by an injection, or by a VMM that restored such a state. */
+	if (unlikely(vcpu->ev.nmi_masked && !svm->nmi_iret && !svm->nmi_after_iret))
+		svm_watch_iret(svm);
+
 	v->save.rax = st->gpr[0];
 	v->save.rsp = st->gpr[4];
 	v->save.rip = st->rip;
@@ -339,9 +351,7 @@ void svm_inject(struct lodge_vcpu *vcpu)
 			inject |= SVM_EVENT_ERROR | (u64)ev->ex.error << 32;
 	} else if (ev->nmi_injected) {
 		inject |= 2 | SVM_EVENT_TYPE(SVM_EVENT_TYPE_NMI);
-		/* Without virtual NMIs the end of the handler shows by its IRET. */
-		svm_intercept(svm, SVM_ICPT_IRET, true);
-		svm->nmi_iret = true;
+		svm_watch_iret(svm);
 	} else {
 		inject |= ev->irq_vector | SVM_EVENT_TYPE(SVM_EVENT_TYPE_INTR);
 	}
@@ -405,8 +415,14 @@ void svm_open_nmi_window(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (svm->nmi_iret || svm->nmi_step)
+	if (svm->nmi_step)
 		return;
+	/* A VMM may have set the mask since the last entry. */
+	if (vcpu->ev.nmi_masked && !svm->nmi_after_iret) {
+		if (!svm->nmi_iret)
+			svm_watch_iret(svm);
+		return;
+	}
 	svm->nmi_step = true;
 	svm->step_tf = vcpu->st.rflags & X86_EFLAGS_TF;
 	vcpu->st.rflags |= X86_EFLAGS_TF;
