@@ -303,8 +303,11 @@ void svm_enter(struct lodge_vcpu *vcpu)
 	vcpu->cr8 = c->vintr & SVM_V_TPR_MASK;
 
 	svm->stepped = svm->nmi_step;
-	if (unlikely(svm->nmi_step))
+	if (unlikely(svm->nmi_step)) {
 		svm_end_step(vcpu);
+		/* If something else came before the step, the NMI needs another one. */
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	}
 	if (unlikely(svm->nmi_after_iret && st->rip != svm->nmi_iret_rip)) {
 		svm->nmi_after_iret = false;
 		vcpu->ev.nmi_masked = false;
