@@ -402,7 +402,7 @@ static void periodic_without_drift(void)
 		env_advance(9999999);
 		ticks += tick();
 	}
-	EQ(ticks, (lodge_now() - first) * (unsigned __int128)PIT_HZ /
+	EQ(ticks, (lodge_now() - first) * (__uint128_t)PIT_HZ /
 		  1000000000 / 11932);
 	/* Mode 3 has the same period. */
 	load(0, 3, 11932);

@@ -116,8 +116,10 @@ static void validation(void)
 	for (i = 0; i < 8; i++) {
 		e[0] = pin(3, KVM_IRQCHIP_IOAPIC, 3);
 		e[0].type = i;
-		EQ(set(e, 1), i == KVM_IRQ_ROUTING_IRQCHIP ||
-			      i == KVM_IRQ_ROUTING_MSI ? 0 : -EINVAL);
+		if (i == KVM_IRQ_ROUTING_IRQCHIP || i == KVM_IRQ_ROUTING_MSI)
+			EQ(set(e, 1), 0);
+		else
+			EQ(set(e, 1), -EINVAL);
 	}
 	e[0] = pin(3, KVM_IRQCHIP_IOAPIC, 3);
 	EQ(irqchip_set_routing(&m.ic, e, 1, 1), -EINVAL);
