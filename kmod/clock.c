@@ -165,7 +165,7 @@ static bool update_stable(struct lodge_vm *vm)
 	unsigned int i;
 	u64 first = 0, now;
 
-	lodge_for_each_vcpu(i, vcpu, vm) {
+	lodge_for_each_vcpu(vcpu, vm) {
 		u64 offset = READ_ONCE(vcpu->st.tsc_offset) + lost - READ_ONCE(vcpu->tsc_lost);
 
 		if (!i)
@@ -190,9 +190,8 @@ static bool update_stable(struct lodge_vm *vm)
 static void update_all_pages(struct lodge_vm *vm)
 {
 	struct lodge_vcpu *vcpu;
-	unsigned int i;
 
-	lodge_for_each_vcpu(i, vcpu, vm) {
+	lodge_for_each_vcpu(vcpu, vm) {
 		lodge_make_request(vcpu, LODGE_REQ_CLOCK);
 		lodge_vcpu_kick(vcpu);
 	}

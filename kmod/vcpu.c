@@ -63,7 +63,6 @@ void lodge_kick_all_and_wait(struct lodge_vm *vm)
 {
 	struct lodge_vcpu *vcpu;
 	struct cpumask *mask;
-	unsigned int i;
 	int this;
 
 	this = get_cpu();
@@ -71,7 +70,7 @@ void lodge_kick_all_and_wait(struct lodge_vm *vm)
 	cpumask_clear(mask);
 	/* Pairs with run_window(): the zap before, the look at mode after. */
 	smp_mb();
-	lodge_for_each_vcpu(i, vcpu, vm)
+	lodge_for_each_vcpu(vcpu, vm)
 		if (READ_ONCE(vcpu->mode) != LODGE_OUTSIDE && READ_ONCE(vcpu->cpu) != this)
 			cpumask_set_cpu(READ_ONCE(vcpu->cpu), mask);
 	/* A window has interrupts off: once the call has run there, it is over. */

@@ -27,12 +27,11 @@
 void lodge_vm_kill(struct lodge_vm *vm, const char *why)
 {
 	struct lodge_vcpu *vcpu;
-	unsigned int i;
 
 	if (xchg(&vm->dead, true))
 		return;
 	WARN(1, "lodge: a VM is dead after a broken invariant: %s\n", why);
-	lodge_for_each_vcpu(i, vcpu, vm) {
+	lodge_for_each_vcpu(vcpu, vm) {
 		lodge_make_request(vcpu, LODGE_REQ_KICK);
 		lodge_vcpu_kick(vcpu);
 	}

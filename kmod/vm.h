@@ -82,7 +82,7 @@ static inline struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int
 	return i < smp_load_acquire(&vm->nr_vcpus) ? vm->vcpus[i] : NULL;
 }
 
-#define lodge_for_each_vcpu(i, vcpu, vm) \
-	for (i = 0; (vcpu = lodge_vm_vcpu(vm, i)); i++)
+#define lodge_for_each_vcpu(vcpu, vm) \
+	for (unsigned int __i = 0; (vcpu = lodge_vm_vcpu(vm, __i)); __i++)
 
 #endif
