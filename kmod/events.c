@@ -153,8 +153,12 @@ static int take_irq(struct lodge_vcpu *vcpu)
 
 bool lodge_has_wake_event(struct lodge_vcpu *vcpu)
 {
-	return (vcpu->ev.nmi_pending || atomic_read(&vcpu->ev.nmi_queued)) ?
-	       true : irq_allowed(vcpu) && lodge_has_irq(vcpu);
+	/* A #DB waits after a single step over HLT. */
+	if (vcpu->ev.ex.pending)
+		return true;
+	if ((vcpu->ev.nmi_pending || atomic_read(&vcpu->ev.nmi_queued)) && nmi_allowed(vcpu))
+		return true;
+	return irq_allowed(vcpu) && lodge_has_irq(vcpu);
 }
 
 bool lodge_ready_for_user_irq(struct lodge_vcpu *vcpu)

@@ -233,11 +233,6 @@ void lodge_fpu_save(struct lodge_vcpu *vcpu)
 		wrpkru(__this_cpu_read(fpu_host_pkru));
 }
 
-void lodge_fpu_xcr0_changed(struct lodge_vcpu *vcpu)
-{
-	xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->st.xcr0);
-}
-
 /*
  * Makes the memory of component @i hold its value, when XSTATE_BV says that it is in
  * its initial configuration. MXCSR is always there.

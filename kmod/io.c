@@ -93,8 +93,17 @@ static void set_rax(struct lodge_vcpu *vcpu, unsigned int size, u32 value)
 	}
 }
 
+/* Ports of devices in the kernel, which come before any ioeventfd. */
+static bool is_device_port(const struct irqchip *ic, u16 port)
+{
+	return ic->kind == IRQCHIP_KERNEL &&
+	       (pic_owns_port(port) || (ic->has_pit && pit_owns_port(&ic->pit, port)));
+}
+
 bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip)
 {
+	if (is_device_port(&vcpu->vm->ic, port))
+		return false;
 	if (!lodge_ioeventfd_write(&vcpu->vm->eventfds, LODGE_BUS_PIO, port, size,
 				   value_of(vcpu->st.gpr, size)))
 		return false;

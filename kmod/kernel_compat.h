@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What differs between the kernels lodge builds for, and nothing else. Every choice
- * hangs on a compile probe (scripts/probes), not on a version: stable kernels
+ * hangs on a compile probe (probes.list), not on a version: stable kernels
  * backport. Included by any file of the module.
  */
 #ifndef LODGE_KERNEL_COMPAT_H
@@ -22,8 +22,6 @@
 #define rdmsrl_safe(msr, value)	rdmsrq_safe(msr, value)
 #define wrmsrl(msr, value)	wrmsrq(msr, value)
 #endif
-
-#define pr_fmt_lodge "lodge: "
 
 /* uapi that came after 6.1: the numbers are ABI, so they hold on every kernel. */
 #ifndef KVM_SET_USER_MEMORY_REGION2

@@ -99,10 +99,12 @@ static int run_window(struct lodge_vcpu *vcpu)
 }
 
 /* INIT, then SIPI, in the order they came: Intel SDM volume 3, "MP Initialization". */
-static void accept_init_sipi(struct lodge_vcpu *vcpu)
+void lodge_accept_init_sipi(struct lodge_vcpu *vcpu)
 {
 	u8 vector;
 
+	if (!vcpu->lapic || !READ_ONCE(vcpu->pending_init_sipi))
+		return;
 	if (test_and_clear_bit(LAPIC_EVENT_INIT, &vcpu->pending_init_sipi)) {
 		lodge_vcpu_reset(vcpu, true);
 		vcpu->mp_state = vcpu->lapic->base & LAPIC_BASE_BSP ?
@@ -127,8 +129,7 @@ static int serve_requests(struct lodge_vcpu *vcpu)
 	/* Delivery works with a stale map, but walks all LAPICs then. */
 	if (vcpu->lapic && irqchip_map_stale(&vcpu->vm->ic))
 		irqchip_rebuild_map(&vcpu->vm->ic);
-	if (vcpu->lapic && READ_ONCE(vcpu->pending_init_sipi))
-		accept_init_sipi(vcpu);
+	lodge_accept_init_sipi(vcpu);
 	if (lodge_take_request(vcpu, LODGE_REQ_CLOCK))
 		lodge_kvmclock_update(vcpu);
 	if (lodge_take_request(vcpu, LODGE_REQ_TRIPLE_FAULT)) {
@@ -256,7 +257,7 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
  * @vcpu: the vCPU, its mutex held
  *
  * Return: 0 with kvm_run->exit_reason filled; -EINTR for a signal or immediate_exit;
- * -EAGAIN after a wait for SIPI; -EINVAL; -EFAULT, -EHWPOISON for guest memory that the
+ * -EAGAIN after a wait for SIPI; -EINVAL; -EFAULT, -ENOMEM for guest memory that the
  * host cannot provide; -EIO for a dead VM.
  */
 int lodge_vcpu_run(struct lodge_vcpu *vcpu)

@@ -8,4 +8,9 @@
 /* main.c: this CPU's virtualization is on; changes with interrupts off on the CPU. */
 DECLARE_PER_CPU(bool, lodge_cpu_is_on);
 
+struct lodge_vcpu;
+
+/* run.c: acts on an INIT or SIPI that has arrived; vcpu->mutex is held. */
+void lodge_accept_init_sipi(struct lodge_vcpu *vcpu);
+
 #endif

@@ -213,8 +213,6 @@ void lodge_fpu_reset(struct lodge_vcpu *vcpu, bool init);
  */
 void lodge_fpu_load(struct lodge_vcpu *vcpu);
 void lodge_fpu_save(struct lodge_vcpu *vcpu);
-/* Window, guest FPU loaded: makes a new vcpu->st.xcr0 (XSETBV) the CPU's. */
-void lodge_fpu_xcr0_changed(struct lodge_vcpu *vcpu);
 
 /* KVM_GET_FPU, KVM_SET_FPU. */
 void lodge_get_fpu(struct lodge_vcpu *vcpu, struct kvm_fpu *fpu);

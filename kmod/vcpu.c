@@ -25,6 +25,7 @@
 #include "backend.h"
 #include "irqchip.h"
 #include "main.h"
+#include "run.h"
 #include "state.h"
 #include "trace.h"
 #include "vcpu.h"
@@ -36,6 +37,9 @@ static DEFINE_PER_CPU(cpumask_var_t, kick_mask);
 static void nothing(void *unused)
 {
 }
+
+/* One for each CPU that is interrupted: if it is busy, that CPU's interrupt is coming. */
+static DEFINE_PER_CPU(call_single_data_t, kick_csd) = CSD_INIT(nothing, NULL);
 
 /*
  * The interrupt itself ends the guest; a vCPU that is in its window but not in the guest
@@ -52,10 +56,12 @@ void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
 	if (READ_ONCE(vcpu->mode) != LODGE_IN_GUEST)
 		return;
 	this = get_cpu();
-	cpu = READ_ONCE(vcpu->cpu);
-	if (cmpxchg(&vcpu->mode, LODGE_IN_GUEST, LODGE_EXITING) == LODGE_IN_GUEST &&
-	    cpu != this && cpu_online(cpu))
-		smp_call_function_single_async(cpu, &vcpu->kick_csd);
+	if (cmpxchg(&vcpu->mode, LODGE_IN_GUEST, LODGE_EXITING) == LODGE_IN_GUEST) {
+		/* After that, or it may be the CPU of an earlier window. */
+		cpu = READ_ONCE(vcpu->cpu);
+		if (cpu != this && cpu_online(cpu))
+			smp_call_function_single_async(cpu, per_cpu_ptr(&kick_csd, cpu));
+	}
 	put_cpu();
 }
 
@@ -107,7 +113,7 @@ static void irqchip_event(struct lapic *l, enum lapic_event event, u8 vector)
 		break;
 	case LAPIC_EVENT_SIPI:
 		WRITE_ONCE(vcpu->sipi_vector, vector);
-		smp_wmb();	/* pairs with accept_init_sipi() */
+		smp_wmb();	/* pairs with lodge_accept_init_sipi() */
 		set_bit(LAPIC_EVENT_SIPI, &vcpu->pending_init_sipi);
 		lodge_make_request(vcpu, LODGE_REQ_KICK);
 		break;
@@ -225,9 +231,6 @@ void lodge_vcpu_free(struct lodge_vcpu *vcpu)
 		lapic_destroy(vcpu->lapic);
 		free_page((unsigned long)vcpu->lapic->regs);
 	}
-	/* A kick may still be on its way to the CPU. */
-	while (READ_ONCE(vcpu->kick_csd.node.u_flags) & CSD_FLAG_LOCK)
-		cpu_relax();
 	lodge_backend->vcpu_destroy(vcpu);
 	lodge_fpu_destroy(vcpu);
 	lodge_cpuid_free(vcpu);
@@ -251,7 +254,6 @@ static struct lodge_vcpu *vcpu_alloc(struct lodge_vm *vm, u32 id)
 	vcpu->cpu = -1;
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
-	INIT_CSD(&vcpu->kick_csd, nothing, NULL);
 
 	r = -ENOMEM;
 	pages = alloc_pages(GFP_KERNEL_ACCOUNT | __GFP_ZERO,
@@ -387,6 +389,8 @@ static long ioctl_get_state(struct lodge_vcpu *vcpu, unsigned int cmd, void __us
 		lodge_get_events(vcpu, &s.events);
 		break;
 	case KVM_GET_MP_STATE:
+		/* A snapshot must not lose an INIT or SIPI that has arrived. */
+		lodge_accept_init_sipi(vcpu);
 		lodge_get_mp_state(vcpu, &s.mp_state);
 		break;
 	case KVM_GET_XCRS:
@@ -700,6 +704,8 @@ void lodge_vcpu_module_exit(void)
 {
 	unsigned int cpu;
 
+	/* A kick may still be on its way to a CPU, with its function in this module. */
+	on_each_cpu(nothing, NULL, 1);
 	for_each_possible_cpu(cpu)
 		free_cpumask_var(per_cpu(kick_mask, cpu));
 }

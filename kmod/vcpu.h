@@ -10,7 +10,6 @@
 #include <linux/kvm.h>
 #include <linux/mutex.h>
 #include <linux/rcuwait.h>
-#include <linux/smp.h>
 #include <linux/types.h>
 
 #include "emulate/emulate.h"
@@ -176,7 +175,6 @@ struct lodge_vcpu {
 	struct task_struct *task;	/* shared: who is in KVM_RUN, for yield_to(); RCU */
 	unsigned int yielded_to;	/* index of the vCPU that the last PAUSE favoured */
 	struct rcuwait wait;		/* shared: a halted vCPU sleeps here */
-	call_single_data_t kick_csd;	/* shared: the IPI of lodge_vcpu_kick() */
 
 	struct lapic *lapic;		/* &lapic_storage; NULL without an in-kernel irqchip */
 	struct lapic lapic_storage;

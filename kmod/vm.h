@@ -42,7 +42,7 @@ struct lodge_clock {			/* clock.c */
 struct lodge_vm {
 	struct mm_struct *mm;		/* the creator's; every ioctl checks it */
 	refcount_t users;		/* VM fd, each vCPU fd */
-	struct mutex lock;		/* creation of vCPUs, irqchip, PIT, clock set-up */
+	struct mutex lock;		/* creation of vCPUs, irqchip, PIT */
 	bool dead;			/* a broken invariant: -EIO from every ioctl */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD enabled */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT enabled */

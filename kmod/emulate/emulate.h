@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The x86 instruction decoder and executor: its whole interface.  Called by
- * guest_access.c, the backends and the unit tests.  It keeps no state between
+ * emulation.c, exits.c and the unit tests.  It keeps no state between
  * calls and takes no lock; one context belongs to one vCPU thread.
  *
  * Decoding gives the length and the operands of an instruction.  Execution

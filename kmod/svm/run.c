@@ -5,6 +5,7 @@
  */
 #include <linux/hw_breakpoint.h>
 #include <linux/io.h>
+#include <linux/mem_encrypt.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/nospec-branch.h>
@@ -144,7 +145,7 @@ void svm_window_open(struct lodge_vcpu *vcpu)
 	 * The host's FS, GS, TR, LDTR and SYSCALL MSRs, for entry.S to load after each
 	 * exit. FS and GS bases change with every task, so once a window.
 	 */
-	svm->sw.host_pa = page_to_phys(sc->host_vmcb);
+	svm->sw.host_pa = __sme_set(page_to_phys(sc->host_vmcb));
 	asm volatile("vmsave %0" :: "a" (svm->sw.host_pa) : "memory");
 
 	/* One vCPU's branch history must not steer another's (Spectre v2). */
@@ -153,6 +154,12 @@ void svm_window_open(struct lodge_vcpu *vcpu)
 		if (boot_cpu_has(LODGE_FEATURE_IBPB))
 			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
 	}
+
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	/* The guest's branch history must not steer the VMM (VMSCAPE): at its next entry. */
+	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+#endif
 
 	svm_save_host_drs(svm);
 	if (unlikely(vcpu->dr_touched || svm_drs_in_use(vcpu))) {

@@ -8,6 +8,7 @@
 
 #include <linux/bitmap.h>
 #include <linux/io.h>
+#include <linux/mem_encrypt.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
@@ -141,7 +142,7 @@ static int svm_cpu_on(unsigned int cpu)
 	sc->has_tsc_aux = !rdmsrl_safe(MSR_TSC_AUX, &sc->host_tsc_aux);
 
 	wrmsrl(MSR_EFER, efer | EFER_SVME);
-	wrmsrl(MSR_VM_HSAVE_PA, page_to_phys(sc->hsave));
+	wrmsrl(MSR_VM_HSAVE_PA, __sme_set(page_to_phys(sc->hsave)));
 	sc->on = true;
 	return 0;
 }
@@ -264,8 +265,8 @@ static int svm_vcpu_create(struct lodge_vcpu *vcpu)
 	svm_intercept_drs(svm, true);
 
 	c = &svm->vmcb->control;
-	c->iopm_pa = page_to_phys(svm_iopm);
-	c->msrpm_pa = page_to_phys(page);
+	c->iopm_pa = __sme_set(page_to_phys(svm_iopm));
+	c->msrpm_pa = __sme_set(page_to_phys(page));
 	c->vintr = SVM_V_INTR_MASKING;
 	c->nested_control = SVM_NESTED_PAGING;
 	c->nested_cr3 = vcpu->vm->mem.root_pa;
@@ -279,7 +280,7 @@ static int svm_vcpu_create(struct lodge_vcpu *vcpu)
 	}
 
 	svm->sw.gpr = vcpu->st.gpr;
-	svm->sw.guest_pa = virt_to_phys(svm->vmcb);
+	svm->sw.guest_pa = __sme_set(virt_to_phys(svm->vmcb));
 	svm->last_cpu = -1;
 	return 0;
 }
