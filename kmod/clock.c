@@ -162,13 +162,12 @@ static bool update_stable(struct lodge_vm *vm)
 	u64 lost = READ_ONCE(tsc_lost);
 	bool stable = host_tsc_stable();
 	struct lodge_vcpu *vcpu;
-	unsigned int i;
 	u64 first = 0, now;
 
 	lodge_for_each_vcpu(vcpu, vm) {
 		u64 offset = READ_ONCE(vcpu->st.tsc_offset) + lost - READ_ONCE(vcpu->tsc_lost);
 
-		if (!i)
+		if (!vcpu->index)
 			first = offset;
 		if (offset != first)
 			stable = false;
