@@ -72,7 +72,7 @@ void lodge_kick_all_and_wait(struct lodge_vm *vm)
 	int this;
 
 	this = get_cpu();
-	mask = this_cpu_read(kick_mask);
+	mask = this_cpu_cpumask_var_ptr(kick_mask);
 	cpumask_clear(mask);
 	/* Pairs with run_window(): the zap before, the look at mode after. */
 	smp_mb();
