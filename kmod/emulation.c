@@ -73,24 +73,44 @@ static int leave_for_user(struct lodge_emulation *e, u64 gpa, u32 len, bool writ
 	return EMUL_EXIT;
 }
 
+#define RECORD_BYTES	sizeof_field(struct lodge_fragment, data)
+
+static_assert(RECORD_BYTES >= EMUL_MAX_ACCESS_BYTES);
+
+/*
+ * A batch of string I/O is larger than the record of a piece. In ordinary memory that
+ * needs no record: it goes between there and ->io_buf, which nothing else uses until
+ * the iteration retires. Anywhere else the batch must be small: execute() tries again.
+ */
+static int make_small(struct lodge_emulation *e)
+{
+	e->small = true;
+	return EMUL_UNHANDLED;
+}
+
 static int read_piece(struct lodge_vcpu *vcpu, u64 gpa, u32 len, void *buf)
 {
 	struct lodge_emulation *e = &vcpu->emul;
 	struct lodge_fragment *f = replay(e);
+	bool recorded = len <= RECORD_BYTES;
 
 	if (!f) {
 		if (e->nr == LODGE_MAX_FRAGMENTS)
 			return EMUL_UNHANDLED;
 		f = &e->fragment[e->nr];
-		if (lodge_read_gpa(vcpu->vm, gpa, f->data, len) &&
-		    lodge_mmio_read(vcpu, gpa, len, f->data))
-			return leave_for_user(e, gpa, len, false);
+		if (lodge_read_gpa(vcpu->vm, gpa, recorded ? f->data : buf, len)) {
+			if (!recorded)
+				return make_small(e);
+			if (lodge_mmio_read(vcpu, gpa, len, f->data))
+				return leave_for_user(e, gpa, len, false);
+		}
 		f->len = len;
 		e->cursor = ++e->nr;
 	}
 	if (f->len != len)
 		return EMUL_UNHANDLED;
-	memcpy(buf, f->data, len);
+	if (recorded)
+		memcpy(buf, f->data, len);
 	return EMUL_DONE;
 }
 
@@ -102,10 +122,14 @@ static int write_piece(struct lodge_vcpu *vcpu, u64 gpa, u32 len, const void *bu
 		return EMUL_DONE;
 	if (e->nr == LODGE_MAX_FRAGMENTS)
 		return EMUL_UNHANDLED;
-	if (lodge_write_gpa(vcpu->vm, gpa, buf, len) &&
-	    lodge_mmio_write(vcpu, gpa, len, buf)) {
-		memcpy(e->fragment[e->nr].data, buf, len);
-		return leave_for_user(e, gpa, len, true);
+	if (lodge_write_gpa(vcpu->vm, gpa, buf, len)) {
+		/* Probed before the port was read: the slot went away since. */
+		if (len > RECORD_BYTES)
+			return EMUL_UNHANDLED;
+		if (lodge_mmio_write(vcpu, gpa, len, buf)) {
+			memcpy(e->fragment[e->nr].data, buf, len);
+			return leave_for_user(e, gpa, len, true);
+		}
 	}
 	e->cursor = ++e->nr;
 	return EMUL_DONE;
@@ -152,7 +176,7 @@ static int op_write(void *opaque, const struct emul_access *access, const void *
 	return r;
 }
 
-/* A locked operation on a device, or across pages, is a plain write, as in KVM. */
+/* A locked operation on a device, or one that is split, is a plain write, as in KVM. */
 static int op_cmpxchg(void *opaque, const struct emul_access *access, const void *old,
 		      const void *new)
 {
@@ -175,16 +199,26 @@ static int op_cmpxchg(void *opaque, const struct emul_access *access, const void
 	return r ? EMUL_AGAIN : EMUL_DONE;
 }
 
-static int op_probe_write(void *opaque, u64 linear, u32 size)
+static int probe_piece(struct lodge_vcpu *vcpu, u64 linear, bool needs_ram)
 {
-	struct lodge_vcpu *vcpu = opaque;
-	u32 first = in_page(linear, size);
 	u64 gpa;
 	int r;
 
 	r = translate(vcpu, linear, LODGE_WALK_WRITE, &gpa);
+	if (r == EMUL_DONE && needs_ram && !lodge_gpa_writable(vcpu->vm, gpa))
+		r = make_small(&vcpu->emul);
+	return r;
+}
+
+static int op_probe_write(void *opaque, u64 linear, u32 size)
+{
+	struct lodge_vcpu *vcpu = opaque;
+	u32 first = in_page(linear, size);
+	int r;
+
+	r = probe_piece(vcpu, linear, size > RECORD_BYTES);
 	if (r == EMUL_DONE && first < size)
-		r = translate(vcpu, linear + first, LODGE_WALK_WRITE, &gpa);
+		r = probe_piece(vcpu, linear + first, size > RECORD_BYTES);
 	return r;
 }
 
@@ -217,8 +251,11 @@ static int op_pio_in(void *opaque, const struct emul_pio *pio, void *buf)
 		for (i = 0; i < pio->count; i++)
 			if (lodge_port_read(vcpu, pio->port, pio->size, buf + i * pio->size))
 				break;
-		if (i == pio->count)
+		if (i == pio->count) {
+			/* A record, too: the port must not be read again. */
+			vcpu->emul.cursor = ++vcpu->emul.nr;
 			return EMUL_DONE;
+		}
 	}
 	if (!pio_served(vcpu, pio, true))
 		return EMUL_EXIT;
@@ -227,6 +264,7 @@ static int op_pio_in(void *opaque, const struct emul_pio *pio, void *buf)
 	return EMUL_DONE;
 }
 
+/* A device in the kernel takes all elements or none: what it answers to is the port. */
 static int op_pio_out(void *opaque, const struct emul_pio *pio, const void *buf)
 {
 	struct lodge_vcpu *vcpu = opaque;
@@ -369,7 +407,15 @@ static int execute(struct lodge_vcpu *vcpu)
 	lodge_emul_ctxt(vcpu, &ctxt);
 	e->rip = vcpu->st.rip;
 	e->cursor = 0;
+	if (e->small)
+		ctxt.io_buf_size = RECORD_BYTES;
 	r = emul_execute(&ctxt, &e->insn);
+	if (r == EMUL_UNHANDLED && e->small && ctxt.io_buf_size > RECORD_BYTES) {
+		ctxt.io_buf_size = RECORD_BYTES;
+		e->nr = 0;
+		e->cursor = 0;
+		r = emul_execute(&ctxt, &e->insn);
+	}
 	trace_lodge_emulate(vcpu->id, e->rip, e->insn.bytes, e->insn.length, r);
 	if (r == EMUL_EXIT)
 		return e->port ? LODGE_TO_USER : exit_mmio(vcpu);
@@ -401,6 +447,7 @@ int lodge_emulate(struct lodge_vcpu *vcpu)
 
 	lodge_emul_ctxt(vcpu, &ctxt);
 	e->nr = 0;
+	e->small = false;
 	if (!vcpu->exit.nr_bytes ||
 	    emul_decode(&e->insn, vcpu->exit.bytes, vcpu->exit.nr_bytes, ctxt.mode) <= 0) {
 		switch (emul_fetch(&ctxt, &e->insn)) {

@@ -118,6 +118,16 @@ int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int 
 	return ret;
 }
 
+bool lodge_gpa_writable(struct lodge_vm *vm, u64 gpa)
+{
+	bool writable;
+
+	down_read(&vm->mem.slots_sem);
+	writable = access_slot(&vm->mem, gpa >> PAGE_SHIFT, true);
+	up_read(&vm->mem.slots_sem);
+	return writable;
+}
+
 /* User access has no form for 16 bytes: hold the page for the one instruction. */
 static int cmpxchg16_user(unsigned long hva, u64 *old, const u64 *new)
 {

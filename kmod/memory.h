@@ -164,6 +164,8 @@ void lodge_kick_all_and_wait(struct lodge_vm *vm);
  */
 int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len);
 int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int len);
+/* Would a write there reach memory? An answer for now only: slots may change. */
+bool lodge_gpa_writable(struct lodge_vm *vm, u64 gpa);
 
 /*
  * Atomic compare and exchange of 1, 2, 4 or 8 bytes in a cache line, or of 16 aligned

@@ -129,6 +129,7 @@ struct lodge_emulation {		/* emulation.c */
 	bool active;			/* insn waits for user space */
 	bool write;			/* direction of the piece that is with user space */
 	bool port;			/* it is string I/O; its data is in pio_data */
+	bool small;			/* string I/O in batches that fit a fragment */
 	u32 done;			/* bytes of the piece that user space has served */
 	u64 rip;			/* where insn was */
 	struct emul_insn insn;

@@ -400,6 +400,19 @@ static bool emulated_cpu(void)
 	return strncmp(brand, "QEMU TCG", 8) == 0;
 }
 
+/*
+ * LTR of a null selector is a #GP; QEMU 10.0 loads it, and aborts when the guest next
+ * needs its TSS. On its CPU model random code gets no LTR.
+ */
+static void remove_ltr(u8 *code)
+{
+	unsigned int i;
+
+	for (i = 0; i + 2 < CODE_SIZE; i++)
+		if (code[i] == 0x0f && code[i + 1] == 0x00 && ((code[i + 2] >> 3) & 7) == 3)
+			code[i] = 0x90;
+}
+
 TEST_F(attack, random_code)
 {
 	int modes = emulated_cpu() ? 3 : 4, mode;
@@ -413,6 +426,8 @@ TEST_F(attack, random_code)
 	/* A million bytes of code at the least, however slow the machine is. */
 	while (rounds * CODE_SIZE < 1000000 || time_left(&self->end)) {
 		fill_random(vm_ptr(&vm, GUEST_BLOB), CODE_SIZE, &self->state);
+		if (modes == 3)
+			remove_ltr(vm_ptr(&vm, GUEST_BLOB));
 		for (i = 0; i < 16; i++) {
 			mode = 3 - i % modes;
 			random_start(&vcpu, mode, &self->state);

@@ -261,4 +261,115 @@ TEST_F(io, outs_faults)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+/* A page and a bit at once, from an odd address: more than any record of one access. */
+#define LONG_BYTES	5000
+
+static void guest_outs_long(u64 arg __maybe_unused)
+{
+	u8 *p = (u8 *)INS_ADDR + 7;
+	u64 n = LONG_BYTES, i;
+
+	for (i = 0; i < LONG_BYTES; i++)
+		p[i] = (u8)(i * 7);
+	asm volatile("rep outsb" : "+S"(p), "+c"(n) : "d"(PORT) : "memory");
+	GUEST_ASSERT_EQ(n, 0);
+	GUEST_ASSERT_EQ(p, INS_ADDR + 7 + LONG_BYTES);
+}
+
+TEST_F(io, outs_long)
+{
+	struct kvm_run *run = self->vcpu.run;
+	u32 i, seen = 0;
+	u8 *bytes;
+
+	vcpu_setup_long(&self->vcpu, guest_outs_long, 0);
+	while (seen < LONG_BYTES) {
+		vcpu_run_expect(&self->vcpu, KVM_EXIT_IO);
+		vcpu_guest_call(&self->vcpu);
+		ASSERT_EQ(PORT, run->io.port);
+		bytes = io_data(&self->vcpu);
+		for (i = 0; i < run->io.count; i++, seen++)
+			ASSERT_EQ((u8)(seen * 7), bytes[i]);
+	}
+	ASSERT_EQ(LONG_BYTES, seen);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* Between a port and memory-mapped I/O: each byte goes to user space twice. */
+#define MMIO_BYTES	100
+
+static void guest_string_mmio(u64 port)
+{
+	u8 *p = (u8 *)GUEST_HOLE;
+	u64 n = MMIO_BYTES;
+
+	asm volatile("rep insb" : "+D"(p), "+c"(n) : "d"(port) : "memory");
+	GUEST_ASSERT_EQ(n, 0);
+	n = MMIO_BYTES;
+	p = (u8 *)GUEST_HOLE;
+	asm volatile("rep outsb" : "+S"(p), "+c"(n) : "d"(PORT) : "memory");
+	GUEST_ASSERT_EQ(n, 0);
+}
+
+/* Serves exits until the guest has moved @bytes on MMIO; what it wrote or reads is i. */
+static void serve_string(struct test_vcpu *vcpu, bool write, u32 bytes, bool check)
+{
+	struct kvm_run *run = vcpu->run;
+	u32 mmio = 0, in = 0, out = 0, i;
+	u8 *data;
+
+	while (mmio < bytes || (!write && out < bytes)) {
+		if (__vcpu_run(vcpu))
+			TEST_DIE("KVM_RUN");
+		data = io_data(vcpu);
+		if (run->exit_reason == KVM_EXIT_IO && write) {
+			for (i = 0; i < run->io.count; i++)
+				data[i] = (u8)in++;
+		} else if (run->exit_reason == KVM_EXIT_IO) {
+			for (i = 0; i < run->io.count; i++, out++)
+				if (data[i] != (u8)out)
+					TEST_DIE("byte %u is %u", out, data[i]);
+		} else if (run->exit_reason == KVM_EXIT_MMIO &&
+			   run->mmio.phys_addr == GUEST_HOLE + mmio &&
+			   run->mmio.is_write == write) {
+			for (i = 0; i < run->mmio.len; i++, mmio++) {
+				if (!write)
+					run->mmio.data[i] = (u8)mmio;
+				else if (check && run->mmio.data[i] != (u8)mmio)
+					TEST_DIE("MMIO byte %u", mmio);
+			}
+		} else {
+			dump_exit(vcpu);
+			TEST_DIE("unexpected exit");
+		}
+	}
+	if (mmio != bytes)
+		TEST_DIE("%u bytes of MMIO instead of %u", mmio, bytes);
+}
+
+TEST_F(io, string_mmio)
+{
+	vcpu_setup_long(&self->vcpu, guest_string_mmio, PORT);
+	serve_string(&self->vcpu, true, MMIO_BYTES, true);
+	serve_string(&self->vcpu, false, MMIO_BYTES, true);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* The port is one of the kernel's PIC: only the writes leave the kernel. */
+TEST(string_mmio_from_kernel_port)
+{
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_create(&vm);
+	vm_ioctl(&vm, KVM_CREATE_IRQCHIP, 0);
+	vcpu_create(&vm, &vcpu, 0);
+	vcpu_setup_long(&vcpu, guest_string_mmio, 0x21);
+	serve_string(&vcpu, true, MMIO_BYTES, false);
+	serve_string(&vcpu, false, MMIO_BYTES, true);
+	vcpu_run_to_done(&vcpu);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 TEST_HARNESS_MAIN
