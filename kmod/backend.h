@@ -24,6 +24,7 @@ struct lodge_stage2_format {
 	u64 memtype_wb;		/* leaf: ordinary memory */
 	u64 memtype_uc;		/* leaf: device memory of the host */
 	unsigned int max_level;	/* largest leaf: 1 = 4K, 2 = 2M, 3 = 1G */
+	bool host_levels;	/* the CPU walks as many levels as the host's own paging has */
 };
 
 /* Outcome of a tier of exit handling. Negative values are errnos for KVM_RUN. */
@@ -45,7 +46,7 @@ struct lodge_backend {
 
 	/*
 	 * Takes or gives back this CPU's virtualization hardware. IRQs off, on the CPU.
-	 * 0, or -EBUSY when somebody else holds it.
+	 * 0, -EBUSY when somebody else holds it, -EOPNOTSUPP when an outer hypervisor refuses.
 	 */
 	int (*cpu_on)(unsigned int cpu);
 	void (*cpu_off)(unsigned int cpu);

@@ -22,8 +22,11 @@
 /* A rate this near the host's is the host's, which then is the true one: as in KVM. */
 #define TSC_TOLERANCE_PPM	250
 
-/* Longest stretch handed to a timer: sums with it must not overflow. */
-#define DEADLINE_MAX_NS		(S64_MAX / 4)
+/*
+ * Longest stretch handed to a timer, years. The guest chooses the deadline, and the
+ * division to ns traps when its result has more than 64 bits; sums must not overflow.
+ */
+#define DEADLINE_MAX_CYCLES	BIT_ULL(60)
 
 /* On an unstable TSC a page older than this is written again, for its drift. */
 #define CLOCK_REFRESH		(HZ)
@@ -89,8 +92,8 @@ u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
 
 	if (deadline <= now)
 		return 0;
-	return min_t(u64, mul_u64_u32_div(deadline - now, NSEC_PER_MSEC, host_tsc_khz()),
-		     DEADLINE_MAX_NS);
+	return mul_u64_u32_div(min(deadline - now, DEADLINE_MAX_CYCLES), NSEC_PER_MSEC,
+			       host_tsc_khz());
 }
 
 /* The VM's kvmclock --------------------------------------------------------- */

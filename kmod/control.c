@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The guest's writes to control, debug and extended control registers, EFER, the task
- * priority and IA32_APIC_BASE, with the rules by which a CPU refuses them. Called by
+ * The guest's writes to control and extended control registers, EFER, the task priority
+ * and IA32_APIC_BASE, with the rules by which a CPU refuses them. Called by
  * exits.c, emulation.c, msr.c and state.c. Guarded by vcpu->mutex.
  */
-#include <linux/nospec.h>
 #include <linux/string.h>
 #include <asm/cpufeature.h>
-#include <asm/debugreg.h>
 #include <asm/fpu/types.h>
 #include <asm/fpu/xcr.h>
 #include <asm/msr-index.h>
@@ -23,13 +21,6 @@
 #define EFER_LONG	(EFER_LME | EFER_LMA)
 #define CR3_PCID	0xfffull
 
-/* DR6: the bits that can be cleared and set; all other low ones but bit 12 read as 1. */
-#define DR6_DEFINED	0x0000e00full
-#define DR6_ONES	0xffff0ff0ull
-#define DR6_NOT_RTM	BIT_ULL(16)
-#define DR7_DEFINED	0xffff2bffull
-#define DR7_ONES	0x00000400ull
-
 /* Changing one of these makes the CPU of a PAE guest read the PDPTEs again. */
 #define CR0_LOADS_PDPTES	(X86_CR0_CD | X86_CR0_NW | X86_CR0_PG)
 #define CR4_LOADS_PDPTES	(X86_CR4_PGE | X86_CR4_PSE | X86_CR4_PAE | X86_CR4_SMEP)
@@ -44,11 +35,16 @@ bool lodge_is_pae(const struct lodge_vcpu *vcpu)
 	       !lodge_is_long_mode(vcpu);
 }
 
-bool lodge_is_canonical(const struct lodge_vcpu *vcpu, u64 va)
+u64 lodge_make_canonical(const struct lodge_vcpu *vcpu, u64 va)
 {
 	unsigned int unused = vcpu->st.cr4 & X86_CR4_LA57 ? 7 : 16;
 
-	return (u64)((s64)(va << unused) >> unused) == va;
+	return (u64)((s64)(va << unused) >> unused);
+}
+
+bool lodge_is_canonical(const struct lodge_vcpu *vcpu, u64 va)
+{
+	return lodge_make_canonical(vcpu, va) == va;
 }
 
 /* Intel SDM volume 3, "Control Registers": what MOV CR0 refuses on its own. */
@@ -282,46 +278,6 @@ int lodge_set_xcr(struct lodge_vcpu *vcpu, u32 index, u64 value)
 	if (avx512 && (avx512 != XFEATURE_MASK_AVX512 || !(value & XFEATURE_MASK_YMM)))
 		return 1;
 	vcpu->st.xcr0 = value;
-	return 0;
-}
-
-int lodge_get_dr(struct lodge_vcpu *vcpu, unsigned int n, u64 *value)
-{
-	lodge_state_get(vcpu, LODGE_ST_DRS);
-	switch (n) {
-	case 0 ... 3:
-		*value = vcpu->st.dr[array_index_nospec(n, 4)];
-		return 0;
-	case 4:
-	case 5:
-		if (vcpu->st.cr4 & X86_CR4_DE)
-			return 2;
-		break;
-	}
-	*value = n & 1 ? vcpu->st.dr7 : vcpu->st.dr6;
-	return 0;
-}
-
-int lodge_set_dr(struct lodge_vcpu *vcpu, unsigned int n, u64 value)
-{
-	struct lodge_state *st = &vcpu->st;
-	u64 rtm;
-
-	if ((n == 4 || n == 5) && (st->cr4 & X86_CR4_DE))
-		return 2;
-	/* DR6 and DR7 (DR4 and DR5 are their other names) have 32 bits. */
-	if (n >= 4 && (value >> 32))
-		return 1;
-
-	lodge_state_edit(vcpu, LODGE_ST_DRS);
-	if (n < 4) {
-		st->dr[array_index_nospec(n, 4)] = value;
-	} else if (n & 1) {
-		st->dr7 = (value & DR7_DEFINED) | DR7_ONES;
-	} else {
-		rtm = lodge_guest_has(vcpu, X86_FEATURE_RTM) ? DR6_NOT_RTM : 0;
-		st->dr6 = (value & (DR6_DEFINED | rtm)) | (DR6_ONES & ~rtm);
-	}
 	return 0;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Exceptions, NMIs and interrupts on their way into a guest. Queued by the vCPU's thread
- * from anywhere outside the window; chosen and handed to the backend by run.c inside
- * it, with interrupts off. vcpu->mutex guards vcpu->ev but for the atomics.
+ * in any tier; chosen and handed to the backend by run.c inside the window, with
+ * interrupts off. vcpu->mutex guards vcpu->ev but for the atomics.
  */
 #include <linux/sched.h>
 #include <asm/debugreg.h>
@@ -175,11 +175,21 @@ static void inject(struct lodge_vcpu *vcpu, u8 vector, bool again)
 	lodge_backend->inject(vcpu);
 }
 
+static void inject_exception(struct lodge_vcpu *vcpu, bool again)
+{
+	struct lodge_exception *ex = &vcpu->ev.ex;
+
+	/* Real mode pushes no error codes. */
+	lodge_state_get(vcpu, LODGE_ST_CRS);
+	if (!(vcpu->st.cr0 & X86_CR0_PE))
+		ex->has_error = false;
+	inject(vcpu, ex->vector, again);
+}
+
 static void inject_new_exception(struct lodge_vcpu *vcpu)
 {
 	struct lodge_exception *ex = &vcpu->ev.ex;
 
-	lodge_state_get(vcpu, LODGE_ST_CRS);
 	lodge_deliver_payload(vcpu);
 	if (exception_is_fault(ex->vector))
 		vcpu->st.rflags |= X86_EFLAGS_RF;
@@ -190,12 +200,9 @@ static void inject_new_exception(struct lodge_vcpu *vcpu)
 			vcpu->st.dr7 &= ~DR7_GD;
 		}
 	}
-	/* Real mode pushes no error codes. */
-	if (!(vcpu->st.cr0 & X86_CR0_PE))
-		ex->has_error = false;
 	ex->pending = false;
 	ex->injected = true;
-	inject(vcpu, ex->vector, false);
+	inject_exception(vcpu, false);
 }
 
 /* True when an event whose delivery an exit broke off was handed over again. */
@@ -204,7 +211,7 @@ static bool inject_again(struct lodge_vcpu *vcpu)
 	struct lodge_events *ev = &vcpu->ev;
 
 	if (ev->ex.injected)
-		inject(vcpu, ev->ex.vector, true);
+		inject_exception(vcpu, true);
 	else if (ev->ex.pending)
 		return false;
 	else if (ev->nmi_injected)

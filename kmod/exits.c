@@ -30,6 +30,7 @@
 void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip)
 {
 	vcpu->st.rip = next_rip;
+	vcpu->st.rflags &= ~(u64)X86_EFLAGS_RF;
 	vcpu->ev.shadow = 0;
 	if (unlikely(vcpu->st.rflags & X86_EFLAGS_TF))
 		lodge_queue_debug(vcpu, DR_STEP);
@@ -226,7 +227,7 @@ int lodge_exit_pause(struct lodge_vcpu *vcpu)
 
 	if (lodge_next_rip(vcpu, &next))
 		lodge_retire(vcpu, next);
-	n = smp_load_acquire(&vm->nr_vcpus);	/* pairs with publish_vcpu() */
+	n = smp_load_acquire(&vm->nr_vcpus);	/* pairs with create_vcpu() */
 	for (i = 1; i <= n; i++) {
 		other = lodge_vm_vcpu(vm, (vcpu->yielded_to + i) % n);
 		if (other != vcpu && yield_to_vcpu(other)) {
@@ -392,23 +393,17 @@ int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	return lodge_emulate(vcpu);
 }
 
-/*
- * The host's machine check ended the guest: the host handles it as one from user mode.
- * Where its handler is not exported, its vector is the way in.
- */
-int lodge_exit_machine_check(struct lodge_vcpu *vcpu)
+/* From user mode, for its severity: poison that a guest consumes must not end the host. */
+void lodge_host_machine_check(void)
 {
-#if LODGE_HAVE_DO_MACHINE_CHECK
+#ifdef CONFIG_X86_MCE
 	struct pt_regs regs = {
 		.cs = 3,
 		.flags = X86_EFLAGS_IF,
 	};
 
 	do_machine_check(&regs);
-#else
-	asm volatile("int $18");
 #endif
-	return LODGE_REENTER;
 }
 
 int lodge_exit_shutdown(struct lodge_vcpu *vcpu)

@@ -40,7 +40,11 @@ int lodge_exit_xsetbv(struct lodge_vcpu *vcpu);
 int lodge_exit_hypercall(struct lodge_vcpu *vcpu);
 int lodge_exit_cr_access(struct lodge_vcpu *vcpu);	/* decodes MOV CR, LMSW, SMSW, CLTS */
 int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
-int lodge_exit_machine_check(struct lodge_vcpu *vcpu);
+/*
+ * A machine check of the host ended the guest. On the CPU that had it, interrupts off:
+ * its banks are that CPU's.
+ */
+void lodge_host_machine_check(void);
 int lodge_exit_shutdown(struct lodge_vcpu *vcpu);
 /* KVM_EXIT_INTERNAL_ERROR with @suberror and up to 2 words of data. */
 int lodge_exit_internal_error(struct lodge_vcpu *vcpu, u32 suberror, u64 d0, u64 d1);

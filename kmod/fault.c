@@ -109,26 +109,28 @@ static int get_pfn_locked(struct mm_struct *mm, struct fault *f)
 	bool unlocked;
 	int ret;
 
-	do {
+	for (;;) {
 		vma = find_vma_intersection(mm, f->hva, f->hva + 1);
 		if (!vma || !(vma->vm_flags & (VM_IO | VM_PFNMAP)))
 			return -EFAULT;
 		if (!(vma->vm_flags & (f->write ? VM_WRITE : VM_READ)))
 			return -EFAULT;
 		if (!follow_pfn_locked(vma, f) && (f->writable || !f->write))
-			break;
+			return 0;
 		unlocked = false;
 		ret = fixup_user_fault(mm, f->hva, f->write ? FAULT_FLAG_WRITE : 0, &unlocked);
 		if (ret)
 			return ret;
-		if (unlocked)
-			continue;
-		ret = follow_pfn_locked(vma, f);
-		if (ret)
-			return ret;
-		break;
-	} while (!signal_pending(current));
+		if (!unlocked)
+			break;
+		/* The vma may be another one now: begin again, but not without end. */
+		if (signal_pending(current))
+			return -EINTR;
+	}
 
+	ret = follow_pfn_locked(vma, f);
+	if (ret)
+		return ret;
 	return !f->write || f->writable ? 0 : -EFAULT;
 }
 

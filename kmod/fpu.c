@@ -181,6 +181,16 @@ void lodge_fpu_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->st.xcr0 = XFEATURE_MASK_FP;
 }
 
+/*
+ * Some AMD CPUs load the x87 pointers only when an exception is pending, and would show
+ * those of whoever ran before (X86_BUG_FXSAVE_LEAK): load harmless ones first.
+ */
+static void fpu_clear_pointers(struct lodge_fpu *fpu)
+{
+	if (boot_cpu_has_bug(X86_BUG_FXSAVE_LEAK))
+		asm volatile("fnclex\n\temms\n\tfildl %0" : : "m" (fpu->x.i387.cwd));
+}
+
 /* False when the CPU refused the area; then no register has changed. */
 static bool fpu_xrstor(struct lodge_fpu *fpu)
 {
@@ -205,6 +215,7 @@ void lodge_fpu_load(struct lodge_vcpu *vcpu)
 		__this_cpu_write(fpu_host_pkru, rdpkru());
 	if (unlikely(fpu_host_xss))
 		wrmsrl(MSR_IA32_XSS, 0);
+	fpu_clear_pointers(fpu);
 	/* Everything in the area was checked when it came in: this cannot fail. */
 	if (unlikely(!fpu_xrstor(fpu))) {
 		fpu_set_init(fpu);

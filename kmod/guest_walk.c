@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Walks the guest's own page tables as its CPU would, for the emulator and for reading
- * instructions. Called in the vCPU's thread with its mutex held, which guards the state
+ * Walks the guest's own page tables as its CPU would, for the emulator. Called in the vCPU's thread with its mutex held, which guards the state
  * it reads; guest memory is reached through guest_access.c.
  *
  * Intel SDM volume 3, "Paging"; AMD APM volume 2, "Page Translation and Protection".
@@ -312,39 +311,4 @@ int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *erro
 
 	*gpa = leaf_gpa(&w);
 	return 0;
-}
-
-int lodge_fetch_insn(struct lodge_vcpu *vcpu, u64 gva, u8 *buf, unsigned int len,
-		     u32 *error, u64 *fault)
-{
-	u32 access = LODGE_WALK_EXEC;
-	unsigned int done = 0;
-
-	lodge_state_get(vcpu, LODGE_ST_CRS | LODGE_ST_SEGS);
-	if (vcpu->st.cpl == 3)
-		access |= LODGE_WALK_USER;
-	len = min(len, 15u);
-	while (done < len) {
-		u64 linear = gva + done, gpa;
-		unsigned int part;
-		int ret;
-
-		if (!lodge_is_long_mode(vcpu))
-			linear = (u32)linear;
-		part = min_t(unsigned int, len - done, PAGE_SIZE - offset_in_page(linear));
-		ret = lodge_walk(vcpu, linear, access, &gpa, error);
-		if (ret && done)
-			break;
-		if (ret > 0) {
-			*fault = linear;
-			return 0;
-		}
-		if (ret || lodge_read_gpa(vcpu->vm, gpa, buf + done, part)) {
-			if (done)
-				break;
-			return -EFAULT;
-		}
-		done += part;
-	}
-	return done;
 }

@@ -15,6 +15,7 @@
 #include <linux/namei.h>
 #include <linux/reboot.h>
 #include <linux/syscore_ops.h>
+#include <linux/workqueue.h>
 #include <asm/reboot.h>
 #include <uapi/linux/lodge.h>
 
@@ -38,6 +39,7 @@ DEFINE_PER_CPU(bool, lodge_cpu_is_on);
 
 static DEFINE_MUTEX(hw_lock);
 static unsigned int hw_users;
+static bool hw_closed;			/* the machine goes down: nothing is switched on again */
 static enum cpuhp_state hw_cpuhp_state;
 
 /* On the CPU, interrupts off. */
@@ -60,6 +62,39 @@ static void cpu_off(void *unused)
 	this_cpu_write(lodge_cpu_is_on, false);
 	lodge_backend->cpu_off(smp_processor_id());
 }
+
+/*
+ * Crash: called in NMI context on every CPU. There is one callback for all hypervisors,
+ * and KVM's must find the place free when it loads: it is ours only while a VM exists.
+ * Giving it back waits for RCU, which the last VM's end must not: a work item does it.
+ * Kernels without this function switch virtualization off themselves.
+ */
+static bool emergency_registered;	/* hw_lock */
+
+#if LODGE_HAVE_VIRT_CALLBACK
+static void emergency_off(void)
+{
+	cpu_off(NULL);
+}
+
+#define register_emergency()	cpu_emergency_register_virt_callback(emergency_off)
+#define unregister_emergency()	cpu_emergency_unregister_virt_callback(emergency_off)
+#else
+#define register_emergency()	do { } while (0)
+#define unregister_emergency()	do { } while (0)
+#endif
+
+static void emergency_work_fn(struct work_struct *work)
+{
+	mutex_lock(&hw_lock);
+	if (emergency_registered && !hw_users) {
+		unregister_emergency();
+		emergency_registered = false;
+	}
+	mutex_unlock(&hw_lock);
+}
+
+static DECLARE_WORK(emergency_work, emergency_work_fn);
 
 static void cpu_on_ipi(void *error)
 {
@@ -114,18 +149,25 @@ int lodge_hw_get(void)
 	/* The hotplug lock comes first: the callbacks below take hw_lock inside it. */
 	cpus_read_lock();
 	mutex_lock(&hw_lock);
-	if (!hw_users) {
+	if (hw_closed) {
+		r = -EBUSY;
+	} else if (!hw_users) {
 		on_each_cpu(cpu_on_ipi, &error, 1);
 		r = atomic_read(&error);
 		if (r)
 			on_each_cpu(cpu_off, NULL, 1);
 	}
-	if (!r)
+	if (!r) {
 		hw_users++;
+		if (!emergency_registered) {
+			register_emergency();
+			emergency_registered = true;
+		}
+	}
 	mutex_unlock(&hw_lock);
 	cpus_read_unlock();
 
-	if (r == -EBUSY)
+	if (r == -EBUSY && !hw_closed)
 		report_rival();
 	return r;
 }
@@ -134,8 +176,10 @@ void lodge_hw_put(void)
 {
 	cpus_read_lock();
 	mutex_lock(&hw_lock);
-	if (!--hw_users)
+	if (!--hw_users) {
 		on_each_cpu(cpu_off, NULL, 1);
+		schedule_work(&emergency_work);
+	}
 	mutex_unlock(&hw_lock);
 	cpus_read_unlock();
 }
@@ -147,7 +191,7 @@ static int hotplug_online(unsigned int cpu)
 	int r = 0;
 
 	mutex_lock(&hw_lock);
-	if (hw_users) {
+	if (hw_users && !hw_closed) {
 		local_irq_save(flags);
 		r = cpu_on();
 		local_irq_restore(flags);
@@ -174,7 +218,10 @@ static int hotplug_offline(unsigned int cpu)
 /* INIT is blocked or lost while virtualization is on: no reboot may find it so. */
 static int on_reboot(struct notifier_block *nb, unsigned long action, void *data)
 {
+	mutex_lock(&hw_lock);
+	hw_closed = true;
 	on_each_cpu(cpu_off, NULL, 1);
+	mutex_unlock(&hw_lock);
 	return NOTIFY_OK;
 }
 
@@ -241,20 +288,6 @@ static struct syscore_ops syscore_op = {
 
 #define lodge_register_syscore()	register_syscore_ops(&syscore_op)
 #define lodge_unregister_syscore()	unregister_syscore_ops(&syscore_op)
-#endif
-
-/* Crash: NMI context on every CPU. Newer kernels switch virtualization off themselves. */
-#if LODGE_HAVE_VIRT_CALLBACK
-static void emergency_off(void)
-{
-	cpu_off(NULL);
-}
-
-#define lodge_register_emergency()	cpu_emergency_register_virt_callback(emergency_off)
-#define lodge_unregister_emergency()	cpu_emergency_unregister_virt_callback(emergency_off)
-#else
-#define lodge_register_emergency()	do { } while (0)
-#define lodge_unregister_emergency()	do { } while (0)
 #endif
 
 static long node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
@@ -358,7 +391,6 @@ static int __init lodge_init(void)
 	hw_cpuhp_state = r;
 	register_reboot_notifier(&reboot_notifier);
 	lodge_register_syscore();
-	lodge_register_emergency();
 
 	r = misc_register(&node);
 	if (r)
@@ -367,7 +399,6 @@ static int __init lodge_init(void)
 	return 0;
 
 err_hooks:
-	lodge_unregister_emergency();
 	lodge_unregister_syscore();
 	unregister_reboot_notifier(&reboot_notifier);
 	cpuhp_remove_state(hw_cpuhp_state);
@@ -384,7 +415,7 @@ err_backend:
 static void __exit lodge_exit(void)
 {
 	misc_deregister(&node);
-	lodge_unregister_emergency();
+	flush_work(&emergency_work);
 	lodge_unregister_syscore();
 	unregister_reboot_notifier(&reboot_notifier);
 	cpuhp_remove_state(hw_cpuhp_state);

@@ -69,8 +69,9 @@ struct lodge_memory {
 	bool notifier_leaving;
 
 	spinlock_t lock;		/* the tables, the fields below */
-	u64 *root;			/* top table */
-	phys_addr_t root_pa;		/* its address for the CPU, encryption bit included */
+	u64 *root;			/* top table of four levels */
+	u64 *fifth;			/* one above it, where the host has five levels */
+	phys_addr_t root_pa;		/* of the top one, encryption bit included */
 	bool mm_gone;			/* the owner exited: no memory any more */
 
 	/*
@@ -144,11 +145,6 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
  */
 int lodge_stage2_fault_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
 
-/* stage2.c ----------------------------------------------------------------- */
-
-/* Zaps [start, end) gfns and returns when no vCPU can use them. Process context. */
-void lodge_stage2_zap(struct lodge_vm *vm, u64 start, u64 end);
-
 /*
  * vcpu.c: interrupts every vCPU in its window and waits until it has left it.
  * Called without lodge locks; must not sleep (the OOM reaper's notifier calls).
@@ -189,13 +185,5 @@ int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
  * as implicit. The caller has checked that @gva is canonical.
  */
 int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *error);
-
-/*
- * Reads up to @len (at most 15) instruction bytes at linear address @gva, with the
- * rights of the current CPL: the count read (may stop at a page that is not there);
- * or 0 with *error as in lodge_walk() and *fault the address; or -EFAULT.
- */
-int lodge_fetch_insn(struct lodge_vcpu *vcpu, u64 gva, u8 *buf, unsigned int len,
-		     u32 *error, u64 *fault);
 
 #endif

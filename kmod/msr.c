@@ -590,7 +590,7 @@ static int write_state_msr(struct lodge_vcpu *vcpu, u32 index, u64 data)
 		 * Intel refuses, AMD drops the upper half; sign-extending keeps both
 		 * kinds of guest away from a control block that will not enter.
 		 */
-		data = (u64)((s64)(data << 16) >> 16);
+		data = lodge_make_canonical(vcpu, data);
 		break;
 	case MSR_IA32_CR_PAT:
 		if (!memory_types_valid(data, 8, PAT_TYPES))

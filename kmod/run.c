@@ -19,6 +19,10 @@
 #include "trace.h"
 #include "vm.h"
 
+#ifdef CONFIG_PREEMPT_RT
+#error "The window takes locks that sleep on PREEMPT_RT, with interrupts off"
+#endif
+
 /* What ends a window, or keeps one from opening. */
 static bool must_leave(struct lodge_vcpu *vcpu)
 {
@@ -82,8 +86,12 @@ static int run_window(struct lodge_vcpu *vcpu)
 		lodge_backend->window_close(vcpu);
 		WRITE_ONCE(vcpu->mode, LODGE_OUTSIDE);
 
-		/* The tick that ended the guest must find it accounted as guest time. */
+		/*
+		 * The tick that ended the guest must find it accounted as guest time. It
+		 * comes after the instruction that follows STI: there must be one.
+		 */
 		local_irq_enable();
+		asm volatile("nop");
 		local_irq_disable();
 		lodge_guest_time_exit();
 	}
@@ -132,10 +140,8 @@ static int serve_requests(struct lodge_vcpu *vcpu)
 	lodge_accept_init_sipi(vcpu);
 	if (lodge_take_request(vcpu, LODGE_REQ_CLOCK))
 		lodge_kvmclock_update(vcpu);
-	if (lodge_take_request(vcpu, LODGE_REQ_TRIPLE_FAULT)) {
-		lodge_vcpu_reset(vcpu, true);
+	if (lodge_take_request(vcpu, LODGE_REQ_TRIPLE_FAULT))
 		return lodge_exit_shutdown(vcpu);
-	}
 	return LODGE_REENTER;
 }
 
@@ -267,7 +273,6 @@ int lodge_vcpu_run(struct lodge_vcpu *vcpu)
 
 	if (vcpu->sigmask_set)
 		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &saved);
-	vcpu->has_run = true;
 	WRITE_ONCE(vcpu->task, current);
 	r = run_vcpu(vcpu);
 	WRITE_ONCE(vcpu->task, NULL);

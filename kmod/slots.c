@@ -185,7 +185,7 @@ static void publish(struct lodge_memory *mem, struct lodge_slots *slots,
 /* Write-protects a slot whose log has just begun; already published. */
 static void protect_slot(struct lodge_memory *mem, const struct lodge_slot *slot)
 {
-	const u64 chunk = lodge_s2_pages(3);	/* bounds the time under the lock */
+	const u64 chunk = 16 * lodge_s2_pages(2);	/* bounds the time under the lock */
 	struct lodge_s2_batch batch = { .may_sleep = true };
 	u64 gfn = slot->base_gfn, end = gfn + slot->npages;
 

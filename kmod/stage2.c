@@ -328,16 +328,6 @@ void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
 	zap_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, batch);
 }
 
-void lodge_stage2_zap(struct lodge_vm *vm, u64 start, u64 end)
-{
-	struct lodge_s2_batch batch = { .may_sleep = true };
-	struct lodge_memory *mem = &vm->mem;
-
-	spin_lock(&mem->lock);
-	lodge_stage2_zap_range(mem, start, end, &batch);
-	lodge_stage2_unlock(mem, &batch);
-}
-
 /* Clears @bits in each leaf of the range; true when one had any of them. */
 static bool clear_level(u64 *table, unsigned int level, u64 start, u64 end, u64 bits)
 {
@@ -427,11 +417,24 @@ u64 lodge_stage2_end_gfn(void)
 int lodge_stage2_init(struct lodge_memory *mem)
 {
 	struct page *root = lodge_stage2_alloc_table();
+	struct page *top;
 
 	if (!root)
 		return -ENOMEM;
 	mem->root = page_address(root);
 	mem->root_pa = __sme_set(page_to_phys(root));
+	if (!s2_format()->host_levels || !pgtable_l5_enabled())
+		return 0;
+
+	/* Guest-physical addresses need four: the fifth has one entry. */
+	top = lodge_stage2_alloc_table();
+	if (!top) {
+		lodge_stage2_free_table(root);
+		return -ENOMEM;
+	}
+	mem->fifth = page_address(top);
+	mem->fifth[0] = s2_make_table(root);
+	mem->root_pa = __sme_set(page_to_phys(top));
 	return 0;
 }
 
@@ -439,4 +442,7 @@ void lodge_stage2_destroy(struct lodge_memory *mem)
 {
 	free_subtree(virt_to_page(mem->root), LODGE_S2_ROOT_LEVEL, true);
 	mem->root = NULL;
+	if (mem->fifth)
+		lodge_stage2_free_table(virt_to_page(mem->fifth));
+	mem->fifth = NULL;
 }

@@ -85,13 +85,6 @@ int lodge_set_efer(struct lodge_vcpu *vcpu, u64 value, bool host);
 /* XSETBV with ECX = @index, after #UD (CR4.OSXSAVE) and CPL checks: 0, or 1 for #GP. */
 int lodge_set_xcr(struct lodge_vcpu *vcpu, u32 index, u64 value);
 
-/*
- * MOV DR, @n 0..7, after the checks for CPL and DR7.GD. Reads give the value in *value.
- * 0; 1 for #GP(0); 2 for #UD (DR4, DR5 with CR4.DE).
- */
-int lodge_get_dr(struct lodge_vcpu *vcpu, unsigned int n, u64 *value);
-int lodge_set_dr(struct lodge_vcpu *vcpu, unsigned int n, u64 value);
-
 /* Does the guest's CPUID allow these values? For SREGS, snapshots and nested loads. */
 bool lodge_cr0_valid(u64 cr0);
 bool lodge_cr4_valid(struct lodge_vcpu *vcpu, u64 cr4);
@@ -118,7 +111,11 @@ u64 lodge_get_apic_base(struct lodge_vcpu *vcpu);
 bool lodge_apic_base_valid(struct lodge_vcpu *vcpu, u64 value, bool host);
 int lodge_set_apic_base(struct lodge_vcpu *vcpu, u64 value, bool host);
 
-/* Is @va canonical for the guest's number of linear address bits? Any tier. */
+/*
+ * Is @va canonical for the guest's number of linear address bits? The other makes it so
+ * from its low bits. Any tier.
+ */
+u64 lodge_make_canonical(const struct lodge_vcpu *vcpu, u64 va);
 bool lodge_is_canonical(const struct lodge_vcpu *vcpu, u64 va);
 
 /* cpuid.c ------------------------------------------------------------------ */

@@ -20,6 +20,7 @@
 #include <linux/sched.h>
 #include <asm/debugreg.h>
 #include <asm/processor-flags.h>
+#include <asm/smp.h>
 
 #include "kernel_compat.h"
 #include "backend.h"
@@ -37,9 +38,6 @@ static DEFINE_PER_CPU(cpumask_var_t, kick_mask);
 static void nothing(void *unused)
 {
 }
-
-/* One for each CPU that is interrupted: if it is busy, that CPU's interrupt is coming. */
-static DEFINE_PER_CPU(call_single_data_t, kick_csd) = CSD_INIT(nothing, NULL);
 
 /*
  * The interrupt itself ends the guest; a vCPU that is in its window but not in the guest
@@ -60,7 +58,7 @@ void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
 		/* After that, or it may be the CPU of an earlier window. */
 		cpu = READ_ONCE(vcpu->cpu);
 		if (cpu != this && cpu_online(cpu))
-			smp_call_function_single_async(cpu, per_cpu_ptr(&kick_csd, cpu));
+			smp_ops.smp_send_reschedule(cpu);
 	}
 	put_cpu();
 }
@@ -313,6 +311,7 @@ static int lodge_vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 static int ioctl_set_sigmask(struct lodge_vcpu *vcpu, void __user *argp)
 {
 	struct kvm_signal_mask mask;
+	sigset_t set;
 
 	if (!argp) {
 		vcpu->sigmask_set = false;
@@ -320,11 +319,12 @@ static int ioctl_set_sigmask(struct lodge_vcpu *vcpu, void __user *argp)
 	}
 	if (copy_from_user(&mask, argp, sizeof(mask)))
 		return -EFAULT;
-	if (mask.len != sizeof(vcpu->sigmask))
+	if (mask.len != sizeof(set))
 		return -EINVAL;
-	if (copy_from_user(&vcpu->sigmask, argp + sizeof(mask), sizeof(vcpu->sigmask)))
+	if (copy_from_user(&set, argp + sizeof(mask), sizeof(set)))
 		return -EFAULT;
-	sigdelsetmask(&vcpu->sigmask, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	sigdelsetmask(&set, sigmask(SIGKILL) | sigmask(SIGSTOP));
+	vcpu->sigmask = set;
 	vcpu->sigmask_set = true;
 	return 0;
 }
@@ -615,76 +615,79 @@ static const struct file_operations vcpu_fops = {
 	.llseek = noop_llseek,
 };
 
-/* vm->lock is held: the vCPU becomes visible, and cannot fail any more. */
-static int publish_vcpu(struct lodge_vm *vm, struct lodge_vcpu *vcpu)
+/* vm->lock is held. May a vCPU with this id be made? */
+static int check_vcpu_id(struct lodge_vm *vm, u32 id)
 {
 	unsigned int i;
-	int r;
 
-	if (vm->nr_vcpus >= LODGE_MAX_VCPUS)
+	if (id >= LODGE_MAX_VCPU_ID || vm->nr_vcpus >= LODGE_MAX_VCPUS)
 		return -EINVAL;
 	for (i = 0; i < vm->nr_vcpus; i++)
-		if (vm->vcpus[i]->id == vcpu->id)
+		if (vm->vcpus[i]->id == id)
 			return -EEXIST;
-	/* The irqchip may have come while the vCPU was made. */
-	if (irqchip_in_kernel(&vm->ic) != !!vcpu->lapic)
-		return -EINVAL;
+	return 0;
+}
+
+/* vm->lock is held: the irqchip and the boot CPU's id stay as they are meanwhile. */
+static struct file *create_vcpu(struct lodge_vm *vm, u32 id)
+{
+	struct lodge_vcpu *vcpu;
+	struct file *file;
+	char name[24];
+	int r;
+
+	r = check_vcpu_id(vm, id);
+	if (r)
+		return ERR_PTR(r);
+	vcpu = vcpu_alloc(vm, id);
+	if (IS_ERR(vcpu))
+		return ERR_CAST(vcpu);
+
+	snprintf(name, sizeof(name), "lodge-vcpu:%u", id);
+	file = anon_inode_getfile(name, &vcpu_fops, vcpu, O_RDWR);
+	r = PTR_ERR_OR_ZERO(file);
+	if (r)
+		goto err_vcpu;
 	if (vcpu->lapic) {
 		r = irqchip_add_lapic(&vm->ic, vcpu->lapic);
 		if (r)
-			return r;
+			goto err_file;
 	}
+
+	/* It becomes visible, and nothing can fail any more. */
+	lodge_vm_get(vm);
 	vcpu->index = vm->nr_vcpus;
 	vm->vcpus[vcpu->index] = vcpu;
 	/* Pairs with lodge_vm_vcpu(): the pointer before the count. */
 	smp_store_release(&vm->nr_vcpus, vcpu->index + 1);
-	return 0;
+	return file;
+
+err_file:
+	/* The file goes away later than this vCPU, which was never the VM's. */
+	file->private_data = NULL;
+	fput(file);
+err_vcpu:
+	lodge_vcpu_free(vcpu);
+	return ERR_PTR(r);
 }
 
 int lodge_vcpu_create(struct lodge_vm *vm, u32 id)
 {
-	struct lodge_vcpu *vcpu;
-	char name[24];
 	struct file *file;
-	int fd, r;
-
-	if (id >= LODGE_MAX_VCPU_ID)
-		return -EINVAL;
-	vcpu = vcpu_alloc(vm, id);
-	if (IS_ERR(vcpu))
-		return PTR_ERR(vcpu);
+	int fd;
 
 	fd = get_unused_fd_flags(O_CLOEXEC);
-	if (fd < 0) {
-		r = fd;
-		goto err_vcpu;
-	}
-	snprintf(name, sizeof(name), "lodge-vcpu:%u", id);
-	file = anon_inode_getfile(name, &vcpu_fops, vcpu, O_RDWR);
-	if (IS_ERR(file)) {
-		r = PTR_ERR(file);
-		goto err_fd;
-	}
-	lodge_vm_get(vm);
-
+	if (fd < 0)
+		return fd;
 	mutex_lock(&vm->lock);
-	r = publish_vcpu(vm, vcpu);
+	file = create_vcpu(vm, id);
 	mutex_unlock(&vm->lock);
-	if (r) {
-		/* The file goes away later than this vCPU, which was never the VM's. */
-		file->private_data = NULL;
-		fput(file);
-		lodge_vm_put(vm);
-		goto err_fd;
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		return PTR_ERR(file);
 	}
 	fd_install(fd, file);
 	return fd;
-
-err_fd:
-	put_unused_fd(fd);
-err_vcpu:
-	lodge_vcpu_free(vcpu);
-	return r;
 }
 
 int lodge_vcpu_module_init(void)
@@ -704,8 +707,6 @@ void lodge_vcpu_module_exit(void)
 {
 	unsigned int cpu;
 
-	/* A kick may still be on its way to a CPU, with its function in this module. */
-	on_each_cpu(nothing, NULL, 1);
 	for_each_possible_cpu(cpu)
 		free_cpumask_var(per_cpu(kick_mask, cpu));
 }

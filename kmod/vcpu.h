@@ -212,7 +212,6 @@ struct lodge_vcpu {
 	struct lodge_pio pio;
 	unsigned int slot_hint;		/* slots.c: index of the last slot found */
 
-	bool has_run;			/* KVM_RUN was called: CPUID is settled */
 	sigset_t sigmask;
 	bool sigmask_set;
 

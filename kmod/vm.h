@@ -78,7 +78,7 @@ int lodge_check_extension(struct lodge_vm *vm, long ext);
 /* Walks the vCPUs that exist; safe without locks, they live as long as the VM. */
 static inline struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int i)
 {
-	/* Pairs with publish_vcpu(). */
+	/* Pairs with create_vcpu(). */
 	return i < smp_load_acquire(&vm->nr_vcpus) ? vm->vcpus[i] : NULL;
 }
 

@@ -600,6 +600,9 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 		lapic_reg_set(l, LAPIC_ID, l->vcpu_id << 24);
 	}
 	lapic_reg_set(l, LAPIC_VERSION, VERSION);
+	/* Before IRR is cleared: another CPU may be setting a bit there right now. */
+	WRITE_ONCE(l->irr_pending, false);
+	smp_mb();
 	for (reg = LAPIC_TPR; reg <= LAPIC_TDCR; reg += 16) {
 		if (reg != LAPIC_LDR || lapic_mode(l) != LAPIC_X2APIC)
 			lapic_reg_set(l, reg, 0);
@@ -612,7 +615,6 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 	lapic_reg_set(l, LAPIC_SVR, 0xff);
 	lint0_changed(l);
 	l->isr_top = -1;
-	l->irr_pending = false;
 	atomic_set(&l->esr_latent, 0);
 	atomic_set(&l->turns, 0);
 	irqchip_map_changed(l->ic);

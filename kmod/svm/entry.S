@@ -158,6 +158,10 @@ SYM_FUNC_START(lodge_svm_switch)
 	mov	$PRED_CMD_IBPB, %eax
 	xor	%edx, %edx
 	wrmsr
+#ifdef X86_BUG_IBPB_NO_RET
+	/* On these CPUs the barrier leaves return predictions as they are. */
+	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_BUG_IBPB_NO_RET
+#endif
 4:
 
 	/* Guest values left in registers could feed the host's speculation. */

@@ -79,7 +79,6 @@ static int svm_exit_db(struct lodge_vcpu *vcpu)
 
 	if (svm->stepped) {
 		/* The step was ours, for an NMI that waits; unless the guest stepped too. */
-		svm->stepped = false;
 		vcpu->ev.nmi_masked = false;
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 		lodge_state_edit(vcpu, LODGE_ST_DRS);
@@ -167,7 +166,6 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_WRITE_DR0 ... SVM_EXIT_WRITE_DR0 + 15] = svm_exit_dr,
 	[SVM_EXIT_EXCP_BASE + X86_TRAP_DB] = svm_exit_db,
 	[SVM_EXIT_EXCP_BASE + X86_TRAP_AC] = svm_exit_ac,
-	[SVM_EXIT_EXCP_BASE + X86_TRAP_MC] = lodge_exit_machine_check,
 	[SVM_EXIT_INTR]			= svm_exit_host_event,
 	[SVM_EXIT_NMI]			= svm_exit_host_event,
 	[SVM_EXIT_SMI]			= svm_exit_host_event,
@@ -227,6 +225,9 @@ enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu)
 				   SVM_IOIO_SIZE(vcpu->exit.info1), vcpu->exit.info2))
 			return LODGE_REENTER;
 		return LODGE_SLOW;
+	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
+		lodge_host_machine_check();
+		return LODGE_REENTER;
 	case SVM_EXIT_NPF:
 		if (!lodge_stage2_fault_fast(vcpu, vcpu->exit.info2,
 					     svm_npf_access(vcpu->exit.info1)))

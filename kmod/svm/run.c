@@ -9,6 +9,7 @@
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/nospec-branch.h>
+#include <asm/smp.h>
 #include <asm/spec-ctrl.h>
 #include <uapi/asm/svm.h>
 
@@ -187,16 +188,44 @@ void svm_window_close(struct lodge_vcpu *vcpu)
 	svm_restore_host_drs(svm);
 	if (svm->tsc_aux_loaded)
 		wrmsrl(MSR_TSC_AUX, this_cpu_ptr(&lodge_svm_cpu)->host_tsc_aux);
+
+	/*
+	 * An event that was staged but not entered with: vcpu->ev still has it for the next
+	 * window, unless user space or a reset takes it away before.
+	 */
+	svm->vmcb->control.event_inject = 0;
 }
 
-/* Takes back the TF of svm_open_nmi_window(), before anybody sees it. */
+/*
+ * The step that svm_open_nmi_window() asked for: the TF for this entry. Not together with
+ * an event, whose delivery would push our TF where the guest finds it: then an interrupt
+ * to this CPU ends the guest right after the delivery, and the step comes next.
+ */
+static u64 svm_begin_step(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->stepped = false;
+	if (likely(!svm->nmi_step))
+		return 0;
+	if (svm->vmcb->control.event_inject & SVM_EVENT_VALID) {
+		smp_ops.smp_send_reschedule(smp_processor_id());
+		return 0;
+	}
+	svm->stepped = true;
+	svm->step_tf = vcpu->st.rflags & X86_EFLAGS_TF;
+	return X86_EFLAGS_TF;
+}
+
+/* Takes our TF back; an NMI that still waits asks for another step. */
 static void svm_end_step(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
+	if (svm->stepped && !svm->step_tf)
+		vcpu->st.rflags &= ~(u64)X86_EFLAGS_TF;
 	svm->nmi_step = false;
-	if (!svm->step_tf)
-		vcpu->st.rflags &= ~X86_EFLAGS_TF;
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
 }
 
 /* Without virtual NMIs the end of an NMI's handler shows by its IRET alone. */
@@ -204,6 +233,20 @@ static void svm_watch_iret(struct svm_vcpu *svm)
 {
 	svm_intercept(svm, SVM_ICPT_IRET, true);
 	svm->nmi_iret = true;
+	svm->nmi_after_iret = false;
+}
+
+/* The mask changed other than by the guest: a reset, or KVM_SET_VCPU_EVENTS. */
+static void svm_track_nmi_mask(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (vcpu->ev.nmi_masked) {
+		svm_watch_iret(svm);
+		return;
+	}
+	svm_intercept(svm, SVM_ICPT_IRET, false);
+	svm->nmi_iret = false;
 	svm->nmi_after_iret = false;
 }
 
@@ -282,13 +325,13 @@ void svm_enter(struct lodge_vcpu *vcpu)
 		svm_new_asid(vcpu, sc);
 
 	/* NMIs are blocked by an injection, or by a VMM that restored such a state. */
-	if (unlikely(vcpu->ev.nmi_masked && !svm->nmi_iret && !svm->nmi_after_iret))
-		svm_watch_iret(svm);
+	if (unlikely(vcpu->ev.nmi_masked != (svm->nmi_iret || svm->nmi_after_iret)))
+		svm_track_nmi_mask(vcpu);
 
 	v->save.rax = st->gpr[0];
 	v->save.rsp = st->gpr[4];
 	v->save.rip = st->rip;
-	v->save.rflags = st->rflags;
+	v->save.rflags = st->rflags | svm_begin_step(vcpu);
 	c->interrupt_shadow = vcpu->ev.shadow ? SVM_SHADOW : 0;
 	if ((c->vintr & SVM_V_TPR_MASK) != vcpu->cr8) {
 		c->vintr = (c->vintr & ~SVM_V_TPR_MASK) | vcpu->cr8;
@@ -309,12 +352,8 @@ void svm_enter(struct lodge_vcpu *vcpu)
 	vcpu->st_valid = 0;
 	vcpu->cr8 = c->vintr & SVM_V_TPR_MASK;
 
-	svm->stepped = svm->nmi_step;
-	if (unlikely(svm->nmi_step)) {
+	if (unlikely(svm->nmi_step))
 		svm_end_step(vcpu);
-		/* If something else came before the step, the NMI needs another one. */
-		lodge_make_request(vcpu, LODGE_REQ_EVENT);
-	}
 	if (unlikely(svm->nmi_after_iret && st->rip != svm->nmi_iret_rip)) {
 		svm->nmi_after_iret = false;
 		vcpu->ev.nmi_masked = false;
@@ -351,10 +390,6 @@ void svm_inject(struct lodge_vcpu *vcpu)
 	struct lodge_events *ev = &vcpu->ev;
 	u64 inject = SVM_EVENT_VALID;
 
-	/* The delivery would push our TF where the guest finds it. */
-	if (svm->nmi_step)
-		svm_end_step(vcpu);
-
 	if (ev->ex.injected) {
 		inject |= ev->ex.vector | SVM_EVENT_TYPE(SVM_EVENT_TYPE_EXCEPTION);
 		if (ev->ex.has_error)
@@ -363,7 +398,8 @@ void svm_inject(struct lodge_vcpu *vcpu)
 		inject |= 2 | SVM_EVENT_TYPE(SVM_EVENT_TYPE_NMI);
 		svm_watch_iret(svm);
 	} else {
-		inject |= ev->irq_vector | SVM_EVENT_TYPE(SVM_EVENT_TYPE_INTR);
+		inject |= ev->irq_vector | SVM_EVENT_TYPE(ev->irq_soft ? SVM_EVENT_TYPE_SOFT :
+								      SVM_EVENT_TYPE_INTR);
 	}
 	svm->vmcb->control.event_inject = inject;
 }
@@ -434,6 +470,4 @@ void svm_open_nmi_window(struct lodge_vcpu *vcpu)
 		return;
 	}
 	svm->nmi_step = true;
-	svm->step_tf = vcpu->st.rflags & X86_EFLAGS_TF;
-	vcpu->st.rflags |= X86_EFLAGS_TF;
 }

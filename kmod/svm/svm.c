@@ -88,8 +88,7 @@ static int svm_probe(void)
 	if (!boot_cpu_has(X86_FEATURE_SVM))
 		return -ENODEV;		/* not an SVM CPU: the caller says so */
 
-	if (!rdmsrl_safe(MSR_VM_CR, &vm_cr) && (vm_cr & VM_CR_SVMDIS) &&
-	    !boot_cpu_has(X86_FEATURE_HYPERVISOR)) {
+	if (!rdmsrl_safe(MSR_VM_CR, &vm_cr) && (vm_cr & VM_CR_SVMDIS)) {
 		pr_err("SVM is disabled by the firmware: enable it in the BIOS set-up\n");
 		return -EOPNOTSUPP;
 	}
@@ -141,7 +140,8 @@ static int svm_cpu_on(unsigned int cpu)
 	sc->last_vcpu = NULL;
 	sc->has_tsc_aux = !rdmsrl_safe(MSR_TSC_AUX, &sc->host_tsc_aux);
 
-	wrmsrl(MSR_EFER, efer | EFER_SVME);
+	if (wrmsrl_safe(MSR_EFER, efer | EFER_SVME))
+		return -EOPNOTSUPP;
 	wrmsrl(MSR_VM_HSAVE_PA, __sme_set(page_to_phys(sc->hsave)));
 	sc->on = true;
 	return 0;
@@ -361,6 +361,7 @@ const struct lodge_backend lodge_svm_backend = {
 		.dirty = BIT_ULL(6),
 		.memtype_uc = BIT_ULL(3) | BIT_ULL(4),
 		.max_level = 2,
+		.host_levels = true,	/* "Nested Paging": the host's CR4 counts */
 	},
 	.vcpu_size = sizeof(struct svm_vcpu),
 	.probe = svm_probe,
