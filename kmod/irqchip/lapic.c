@@ -600,9 +600,8 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 		lapic_reg_set(l, LAPIC_ID, l->vcpu_id << 24);
 	}
 	lapic_reg_set(l, LAPIC_VERSION, VERSION);
-	/* Before IRR is cleared: another CPU may be setting a bit there right now. */
+	/* Before IRR is: another CPU may set a bit there at any time, and then this. */
 	WRITE_ONCE(l->irr_pending, false);
-	smp_mb();
 	for (reg = LAPIC_TPR; reg <= LAPIC_TDCR; reg += 16) {
 		if (reg != LAPIC_LDR || lapic_mode(l) != LAPIC_X2APIC)
 			lapic_reg_set(l, reg, 0);
