@@ -204,8 +204,9 @@ int irqchip_notify_gsi(struct irqchip *ic, u32 gsi, bool on)
 static int add_pin(struct irq_routes *routes,
 		   const struct kvm_irq_routing_entry *e)
 {
-	struct gsi_route *route = &routes->gsi[e->gsi];
+	u32 gsi = array_index_nospec(e->gsi, routes->nr);
 	u32 chip = e->u.irqchip.irqchip, pin = e->u.irqchip.pin, i;
+	struct gsi_route *route = &routes->gsi[gsi];
 
 	switch (chip) {
 	case KVM_IRQCHIP_PIC_MASTER:
@@ -225,17 +226,19 @@ static int add_pin(struct irq_routes *routes,
 		if (route->pins[i].chip == chip)
 			return -EINVAL;
 	}
+	chip = array_index_nospec(chip, NR_CHIPS);
+	pin = array_index_nospec(pin, IOAPIC_PINS);
 	route->pins[route->nr_pins].chip = chip;
 	route->pins[route->nr_pins].pin = pin;
 	route->nr_pins++;
-	routes->gsi_of[chip][pin] = e->gsi;
+	routes->gsi_of[chip][pin] = gsi;
 	return 0;
 }
 
 static int add_entry(struct irqchip *ic, struct irq_routes *routes,
 		     const struct kvm_irq_routing_entry *e)
 {
-	struct gsi_route *route = &routes->gsi[e->gsi];
+	struct gsi_route *route = &routes->gsi[array_index_nospec(e->gsi, routes->nr)];
 
 	switch (e->type) {
 	case KVM_IRQ_ROUTING_IRQCHIP:
