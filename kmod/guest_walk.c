@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Walks the guest's own page tables as its CPU would, for the emulator. Called in the vCPU's thread with its mutex held, which guards the state
- * it reads; guest memory is reached through guest_access.c.
+ * Walks the guest's own page tables as its CPU would, for the emulator. Called in the
+ * vCPU's thread with its mutex held, which guards the state it reads; guest memory is
+ * reached through guest_access.c.
  *
  * Intel SDM volume 3, "Paging"; AMD APM volume 2, "Page Translation and Protection".
  */
@@ -166,7 +167,6 @@ static u32 access_error(const struct walk *w)
 static bool allowed(const struct walk *w)
 {
 	const struct lodge_state *st = &w->vcpu->st;
-	bool implicit;
 
 	if (w->access & LODGE_WALK_EXEC && w->nx)
 		return false;
@@ -179,8 +179,8 @@ static bool allowed(const struct walk *w)
 		return true;
 	if (w->access & LODGE_WALK_EXEC)
 		return !(st->cr4 & X86_CR4_SMEP);
-	implicit = w->access & LODGE_WALK_IMPLICIT || st->cpl == 3;
-	return !(st->cr4 & X86_CR4_SMAP) || (!implicit && st->rflags & X86_EFLAGS_AC);
+	/* An access to a system table on behalf of CPL 3 is implicit: AC means nothing. */
+	return !(st->cr4 & X86_CR4_SMAP) || (st->cpl < 3 && st->rflags & X86_EFLAGS_AC);
 }
 
 /* Does the protection key of the leaf deny a data access to a user page? */

@@ -176,7 +176,6 @@ int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
 #define LODGE_WALK_WRITE	BIT(0)
 #define LODGE_WALK_EXEC		BIT(1)
 #define LODGE_WALK_USER		BIT(2)	/* an access at CPL 3 */
-#define LODGE_WALK_IMPLICIT	BIT(3)	/* of a system table: SMAP ignores RFLAGS.AC */
 
 /*
  * Walks the guest's own page tables (needs LODGE_ST_CRS and _SEGS valid), sets A and
