@@ -56,6 +56,10 @@ static int get_page_by_gup(struct fault *f)
 #if LODGE_HAVE_FOLL_INTERRUPTIBLE
 	flags |= FOLL_INTERRUPTIBLE;
 #endif
+#if LODGE_HAVE_FOLL_HONOR_NUMA
+	/* The guest's accesses are what NUMA balancing waits for; 6.1 knows without. */
+	flags |= FOLL_HONOR_NUMA_FAULT;
+#endif
 	n = get_user_pages_unlocked(f->hva, 1, &f->page, flags);
 	if (n != 1)
 		return n < 0 ? n : -EFAULT;

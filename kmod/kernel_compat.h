@@ -8,6 +8,7 @@
 #define LODGE_KERNEL_COMPAT_H
 
 #include <linux/kvm.h>
+#include <linux/smp.h>
 
 #include "lodge_probes.h"
 
@@ -20,6 +21,7 @@
 #if LODGE_HAVE_RDMSRQ
 #define rdmsrl(msr, value)	rdmsrq(msr, value)
 #define rdmsrl_safe(msr, value)	rdmsrq_safe(msr, value)
+#define wrmsrl_safe(msr, value)	wrmsrq_safe(msr, value)
 #define wrmsrl(msr, value)	wrmsrq(msr, value)
 #endif
 
@@ -48,6 +50,15 @@ struct kvm_userspace_memory_region2 {
 #else
 #define lodge_young_t int
 #endif
+
+/*
+ * The interrupt that ends a guest, from any context. In parentheses: newer kernels have a
+ * macro of this name, with a tracepoint that is not for modules.
+ */
+static inline void lodge_send_reschedule(int cpu)
+{
+	(smp_ops.smp_send_reschedule)(cpu);
+}
 
 /* User space may change it at any time; newer headers say so in the kernel's name of it. */
 #if LODGE_HAVE_IMMEDIATE_EXIT_UNSAFE

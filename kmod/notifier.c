@@ -16,20 +16,27 @@
 #include "stage2.h"
 #include "vm.h"
 
+/* More than may end while one fault looks its page up, but for a slow one. */
+#define NR_ENDED	16
+
 struct lodge_notifier {
 	struct mmu_notifier mn;
 	spinlock_t lock;		/* all that follows */
 	struct list_head memories;
 	wait_queue_head_t idle;		/* some notifier_users fell to 0 */
 	/*
-	 * Invalidations in progress, the hull of their ranges, and how many ended. A
-	 * fault looks up the host page without a lock and installs it only if none that
-	 * touches it is in progress and none ended since. They belong to the mm, not to
-	 * the VM, because a VM may come between the start and the end of one.
+	 * Invalidations in progress, the hull of their ranges, how many ended, and what
+	 * the last of those touched. A fault looks up the host page without a lock and
+	 * installs it only if none that touches it is in progress or ended since: most
+	 * are about other memory of the VMM. They belong to the mm, not to the VM,
+	 * because a VM may come between the start and the end of one.
 	 */
 	unsigned int active;
 	unsigned long start, end;
 	unsigned long seq;
+	struct {
+		unsigned long start, end;
+	} ended[NR_ENDED];		/* by seq */
 };
 
 /* What a callback does to one VM: its hvas [start, end). */
@@ -190,6 +197,8 @@ static void invalidate_range_end(struct mmu_notifier *mn,
 	struct lodge_notifier *n = to_notifier(mn);
 
 	spin_lock(&n->lock);
+	n->ended[n->seq % NR_ENDED].start = range->start;
+	n->ended[n->seq % NR_ENDED].end = range->end;
 	WRITE_ONCE(n->seq, n->seq + 1);
 	if (!WARN_ON_ONCE(!n->active))
 		n->active--;
@@ -265,6 +274,18 @@ unsigned long lodge_notifier_seq(struct lodge_memory *mem)
 	return smp_load_acquire(&mem->notifier->seq);
 }
 
+/* Did an invalidation that touches [start, end) end since @seq? Needs n->lock. */
+static bool ended_since(const struct lodge_notifier *n, unsigned long seq,
+			unsigned long start, unsigned long end)
+{
+	if (n->seq - seq > NR_ENDED)
+		return true;
+	for (; seq != n->seq; seq++)
+		if (start < n->ended[seq % NR_ENDED].end && end > n->ended[seq % NR_ENDED].start)
+			return true;
+	return false;
+}
+
 bool lodge_notifier_retry(struct lodge_memory *mem, unsigned long seq, unsigned long start,
 			  unsigned long end)
 {
@@ -272,7 +293,8 @@ bool lodge_notifier_retry(struct lodge_memory *mem, unsigned long seq, unsigned 
 	bool retry;
 
 	spin_lock(&n->lock);
-	retry = n->seq != seq || (n->active && start < n->end && end > n->start);
+	retry = (n->active && start < n->end && end > n->start) ||
+		ended_since(n, seq, start, end);
 	spin_unlock(&n->lock);
 	return retry;
 }

@@ -20,7 +20,6 @@
 #include <linux/sched.h>
 #include <asm/debugreg.h>
 #include <asm/processor-flags.h>
-#include <asm/smp.h>
 
 #include "kernel_compat.h"
 #include "backend.h"
@@ -58,7 +57,7 @@ void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
 		/* After that, or it may be the CPU of an earlier window. */
 		cpu = READ_ONCE(vcpu->cpu);
 		if (cpu != this && cpu_online(cpu))
-			smp_ops.smp_send_reschedule(cpu);
+			lodge_send_reschedule(cpu);
 	}
 	put_cpu();
 }

@@ -9,7 +9,6 @@
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/nospec-branch.h>
-#include <asm/smp.h>
 #include <asm/spec-ctrl.h>
 #include <uapi/asm/svm.h>
 
@@ -209,7 +208,7 @@ static u64 svm_begin_step(struct lodge_vcpu *vcpu)
 	if (likely(!svm->nmi_step))
 		return 0;
 	if (svm->vmcb->control.event_inject & SVM_EVENT_VALID) {
-		smp_ops.smp_send_reschedule(smp_processor_id());
+		lodge_send_reschedule(smp_processor_id());
 		return 0;
 	}
 	svm->stepped = true;
