@@ -503,4 +503,40 @@ TEST_F(notifier, hugetlb)
 	write_file("/proc/sys/vm/nr_hugepages", "0");
 }
 
+/* Memory of a driver has no pages to refer to: here, the firmware in ROM below 1 MiB. */
+#define ROM_PA		0xf0000
+#define ROM_SIZE	PAGE(16)
+
+TEST_F(notifier, raw_frames)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	int fd = open("/dev/mem", O_RDONLY | O_CLOEXEC);
+	char *mem;
+	u64 i;
+
+	if (fd < 0)
+		SKIP(return, "no /dev/mem");
+	mem = mmap(self->mem, ROM_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED, fd, ROM_PA);
+	if (mem == MAP_FAILED)
+		SKIP(return, "/dev/mem has no ROM");
+	for (i = 0; i < ROM_SIZE / TEST_PAGE_SIZE; i++)
+		ASSERT_EQ(HOST(PAGE(i)), guest_read(vcpu, PAGE(i)));
+	give_order(vcpu, true, PAGE(1), 1);
+	ASSERT_EQ(-EFAULT, __vcpu_run(vcpu));
+	ASSERT_EQ(0, mprotect(mem, ROM_SIZE, PROT_NONE));
+	ASSERT_EQ(-EFAULT, __vcpu_run(vcpu));
+
+	/* A private mapping gives the guest that writes a page of its own. */
+	mem = mmap(self->mem, ROM_SIZE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_FIXED, fd, ROM_PA);
+	ASSERT_EQ(self->mem, mem);
+	ASSERT_NE(1, HOST(PAGE(1)));
+	ASSERT_EQ(1, vcpu_run_to_sync(vcpu));
+	ASSERT_EQ(1, HOST(PAGE(1)));
+	ASSERT_EQ(HOST(PAGE(2)), guest_read(vcpu, PAGE(2)));
+	ASSERT_EQ(0, munmap(self->mem, ROM_SIZE));
+	ASSERT_EQ(-EFAULT, __vcpu_run(vcpu));
+	close(fd);
+}
+
 TEST_HARNESS_MAIN
