@@ -90,12 +90,22 @@ static void get_sregs_common(struct lodge_vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->apic_base = lodge_get_apic_base(vcpu);
 }
 
+/* The interrupt whose delivery began, or that KVM_INTERRUPT left: its vector, or -1. */
+static int irq_on_its_way(const struct lodge_vcpu *vcpu)
+{
+	const struct lodge_events *ev = &vcpu->ev;
+
+	return ev->irq_injected && !ev->irq_soft ? ev->irq_vector : ev->user_irq;
+}
+
 void lodge_get_sregs(struct lodge_vcpu *vcpu, struct kvm_sregs *sregs)
 {
+	int irq = irq_on_its_way(vcpu);
+
 	memset(sregs, 0, sizeof(*sregs));
 	get_sregs_common(vcpu, sregs);
-	if (vcpu->ev.irq_injected && !vcpu->ev.irq_soft)
-		__set_bit(vcpu->ev.irq_vector, (unsigned long *)sregs->interrupt_bitmap);
+	if (irq >= 0)
+		__set_bit(irq, (unsigned long *)sregs->interrupt_bitmap);
 }
 
 static bool sregs_valid(struct lodge_vcpu *vcpu, const struct kvm_sregs *sregs)
@@ -295,6 +305,7 @@ void lodge_get_events(struct lodge_vcpu *vcpu, struct kvm_vcpu_events *events)
 	const struct lodge_exception *ex = &vcpu->ev.ex;
 	const struct lodge_events *ev = &vcpu->ev;
 	bool payloads = vcpu->vm->exception_payload;
+	int irq = irq_on_its_way(vcpu);
 
 	take_nmis(vcpu);
 	if (!payloads && ex->pending)
@@ -322,8 +333,8 @@ void lodge_get_events(struct lodge_vcpu *vcpu, struct kvm_vcpu_events *events)
 		events->exception_payload = ex->payload;
 	}
 
-	events->interrupt.injected = ev->irq_injected && !ev->irq_soft;
-	events->interrupt.nr = ev->irq_vector;
+	events->interrupt.injected = irq >= 0;
+	events->interrupt.nr = irq >= 0 ? irq : 0;
 	events->interrupt.shadow = ev->shadow;
 	events->nmi.injected = ev->nmi_injected;
 	events->nmi.pending = ev->nmi_pending != 0;
@@ -376,6 +387,7 @@ int lodge_set_events(struct lodge_vcpu *vcpu, const struct kvm_vcpu_events *even
 	ex->has_payload = ex->pending && events->exception_has_payload;
 	ex->payload = ex->has_payload ? events->exception_payload : 0;
 
+	ev->user_irq = -1;
 	ev->irq_injected = events->interrupt.injected;
 	ev->irq_vector = events->interrupt.nr;
 	ev->irq_soft = events->interrupt.soft;

@@ -94,7 +94,6 @@ struct lodge_events {
 	bool nmi_masked;	/* blocked until IRET */
 	u8 nmi_pending;		/* taken from nmi_queued, at most 2 */
 	u8 shadow;		/* KVM_X86_SHADOW_INT_STI | _MOV_SS */
-	u8 soft_len;		/* length of the INTn/INT3 being repeated */
 	int user_irq;		/* KVM_INTERRUPT without an irqchip: vector, or -1 */
 	atomic_t nmi_queued;	/* shared: KVM_NMI, LAPIC */
 };

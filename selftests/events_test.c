@@ -264,4 +264,29 @@ TEST_F(events, lapic)
 	EXPECT_EQ(1U << 5, *lapic_reg(&again, APIC_IRR + 0x20));
 }
 
+/* A snapshot after KVM_INTERRUPT has it, and a restored state takes it away. */
+TEST(interrupt_is_seen)
+{
+	struct kvm_interrupt irq = { .irq = 0x42 };
+	struct kvm_vcpu_events events;
+	struct kvm_sregs sregs;
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_create(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	vcpu_ioctl(&vcpu, KVM_INTERRUPT, &irq);
+	vcpu_ioctl(&vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(1, events.interrupt.injected);
+	ASSERT_EQ(0x42, events.interrupt.nr);
+	vcpu_ioctl(&vcpu, KVM_GET_SREGS, &sregs);
+	ASSERT_EQ(1UL << 2, sregs.interrupt_bitmap[1]);
+	events.interrupt.injected = 0;
+	vcpu_ioctl(&vcpu, KVM_SET_VCPU_EVENTS, &events);
+	vcpu_ioctl(&vcpu, KVM_GET_SREGS, &sregs);
+	ASSERT_EQ(0, sregs.interrupt_bitmap[1]);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 TEST_HARNESS_MAIN
