@@ -389,14 +389,6 @@ static int exit_mmio(struct lodge_vcpu *vcpu)
 	return LODGE_TO_USER;
 }
 
-static void raise(struct lodge_vcpu *vcpu, const struct emul_exception *ex)
-{
-	if (ex->has_error_code)
-		lodge_queue_exception_error(vcpu, ex->vector, ex->error_code);
-	else
-		lodge_queue_exception(vcpu, ex->vector);
-}
-
 /* Executes e->insn, from the start or with what the record has. */
 static int execute(struct lodge_vcpu *vcpu)
 {
@@ -431,7 +423,7 @@ static int execute(struct lodge_vcpu *vcpu)
 			lodge_queue_debug(vcpu, DR_STEP);
 		return LODGE_REENTER;
 	case EMUL_EXCEPTION:
-		raise(vcpu, &ctxt.exception);
+		lodge_queue_emul_exception(vcpu, &ctxt.exception);
 		return LODGE_REENTER;
 	case EMUL_FAULT:
 		return LODGE_REENTER;
@@ -454,7 +446,7 @@ int lodge_emulate(struct lodge_vcpu *vcpu)
 		case EMUL_DONE:
 			break;
 		case EMUL_EXCEPTION:
-			raise(vcpu, &ctxt.exception);
+			lodge_queue_emul_exception(vcpu, &ctxt.exception);
 			return LODGE_REENTER;
 		case EMUL_FAULT:
 			return LODGE_REENTER;

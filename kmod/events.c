@@ -102,6 +102,14 @@ void lodge_queue_debug(struct lodge_vcpu *vcpu, u64 dr6_bits)
 	queue_exception(vcpu, X86_TRAP_DB, false, 0, true, dr6_bits);
 }
 
+void lodge_queue_emul_exception(struct lodge_vcpu *vcpu, const struct emul_exception *ex)
+{
+	if (ex->has_error_code)
+		lodge_queue_exception_error(vcpu, ex->vector, ex->error_code);
+	else
+		lodge_queue_exception(vcpu, ex->vector);
+}
+
 /* Could an interrupt be taken at this instruction? */
 static bool irq_allowed(const struct lodge_vcpu *vcpu)
 {
@@ -224,7 +232,7 @@ static bool inject_again(struct lodge_vcpu *vcpu)
 }
 
 /* At most one NMI is in service and one waits: Intel SDM volume 3, "Handling NMIs". */
-static void collect_nmis(struct lodge_vcpu *vcpu)
+void lodge_collect_nmis(struct lodge_vcpu *vcpu)
 {
 	struct lodge_events *ev = &vcpu->ev;
 	int limit = ev->nmi_masked || ev->nmi_injected ? 1 : 2;
@@ -251,7 +259,7 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 	bool busy = inject_again(vcpu);
 	bool has_irq;
 
-	collect_nmis(vcpu);
+	lodge_collect_nmis(vcpu);
 
 	if (!busy && ev->ex.pending) {
 		inject_new_exception(vcpu);

@@ -24,6 +24,9 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu);
 /* An interrupt waits that RFLAGS.IF and the interrupt shadow alone may hold back. */
 bool lodge_has_irq(struct lodge_vcpu *vcpu);
 
+/* Moves NMIs that others sent to nmi_pending, as many as can wait. */
+void lodge_collect_nmis(struct lodge_vcpu *vcpu);
+
 /* Would a halted vCPU wake up? Any thread context of the vCPU. */
 bool lodge_has_wake_event(struct lodge_vcpu *vcpu);
 

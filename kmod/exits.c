@@ -45,11 +45,7 @@ int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn)
 	case EMUL_DONE:
 		return LODGE_SLOW;
 	case EMUL_EXCEPTION:
-		if (ctxt.exception.has_error_code)
-			lodge_queue_exception_error(vcpu, ctxt.exception.vector,
-						    ctxt.exception.error_code);
-		else
-			lodge_queue_exception(vcpu, ctxt.exception.vector);
+		lodge_queue_emul_exception(vcpu, &ctxt.exception);
 		return LODGE_REENTER;
 	case EMUL_FAULT:
 		return LODGE_REENTER;

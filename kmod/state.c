@@ -13,6 +13,7 @@
 #include <asm/trapnr.h>
 
 #include "backend.h"
+#include "events.h"
 #include "kernel_compat.h"
 #include "state.h"
 #include "vm.h"
@@ -290,16 +291,6 @@ void lodge_deliver_payload(struct lodge_vcpu *vcpu)
 	ex->payload = 0;
 }
 
-/* NMIs that have come in since: two can wait, one when another is being handled. */
-static void take_nmis(struct lodge_vcpu *vcpu)
-{
-	struct lodge_events *ev = &vcpu->ev;
-	unsigned int limit = ev->nmi_masked || ev->nmi_injected ? 1 : 2;
-	unsigned int queued = atomic_xchg(&ev->nmi_queued, 0);
-
-	ev->nmi_pending = min(ev->nmi_pending + queued, limit);
-}
-
 void lodge_get_events(struct lodge_vcpu *vcpu, struct kvm_vcpu_events *events)
 {
 	const struct lodge_exception *ex = &vcpu->ev.ex;
@@ -307,7 +298,7 @@ void lodge_get_events(struct lodge_vcpu *vcpu, struct kvm_vcpu_events *events)
 	bool payloads = vcpu->vm->exception_payload;
 	int irq = irq_on_its_way(vcpu);
 
-	take_nmis(vcpu);
+	lodge_collect_nmis(vcpu);
 	if (!payloads && ex->pending)
 		lodge_deliver_payload(vcpu);
 
@@ -378,7 +369,7 @@ int lodge_set_events(struct lodge_vcpu *vcpu, const struct kvm_vcpu_events *even
 	if (!events_valid(vcpu->vm, events))
 		return -EINVAL;
 
-	take_nmis(vcpu);
+	lodge_collect_nmis(vcpu);
 	ex->pending = payloads && events->exception.pending;
 	ex->injected = events->exception.injected && !ex->pending;
 	ex->vector = events->exception.nr;

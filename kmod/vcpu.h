@@ -298,6 +298,7 @@ void lodge_queue_exception(struct lodge_vcpu *vcpu, u8 vector);
 void lodge_queue_exception_error(struct lodge_vcpu *vcpu, u8 vector, u32 error);
 void lodge_queue_page_fault(struct lodge_vcpu *vcpu, u64 cr2, u32 error);
 void lodge_queue_debug(struct lodge_vcpu *vcpu, u64 dr6_bits);
+void lodge_queue_emul_exception(struct lodge_vcpu *vcpu, const struct emul_exception *ex);
 static inline void lodge_queue_gp(struct lodge_vcpu *vcpu)
 {
 	lodge_queue_exception_error(vcpu, 13, 0);
