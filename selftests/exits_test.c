@@ -258,4 +258,41 @@ TEST_F(exits, fail_entry)
 	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
 }
 
+static void guest_spins_closed(u64 arg __maybe_unused)
+{
+	guest_cli();
+	for (;;)
+		guest_relax();
+}
+
+/*
+ * QEMU's CPU refuses this CR3 before it loads anything of the guest, and saves what it
+ * has instead: the host's registers, which user space must not see, and an interrupt
+ * control with which the next guest could shut the host's interrupts out.
+ */
+TEST_F(exits, refused_early)
+{
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+
+	vcpu_setup_real(&self->vcpu, 0, 0);
+	vcpu_ioctl(&self->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cr3 = 1UL << 62;
+	vcpu_ioctl(&self->vcpu, KVM_SET_SREGS, &sregs);
+	arm_timer(20);
+	if (__vcpu_run(&self->vcpu) ||
+	    self->vcpu.run->exit_reason != KVM_EXIT_FAIL_ENTRY)
+		SKIP(return, "this CPU ignores the upper half of CR3 in real mode");
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &regs);
+	ASSERT_EQ(0, regs.rip >> 63);
+	ASSERT_EQ(0, regs.rsp >> 63);
+	vcpu_ioctl(&self->vcpu, KVM_GET_SREGS, &sregs);
+	ASSERT_EQ(0, sregs.gdt.base >> 63);
+	ASSERT_EQ(0, sregs.idt.base >> 63);
+
+	vcpu_setup_long(&self->vcpu, guest_spins_closed, 0);
+	arm_timer(20);
+	ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+}
+
 TEST_HARNESS_MAIN

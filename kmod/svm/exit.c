@@ -150,6 +150,15 @@ static int svm_exit_shutdown(struct lodge_vcpu *vcpu)
 /* VMRUN refused the VMCB: "Canonicalization and Consistency Checks". */
 static int svm_exit_invalid(struct lodge_vcpu *vcpu)
 {
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->vmcb->control.clean = 0;
+	if (svm->state_lost) {
+		/* Neither user space nor the log may see the host's: start over, as above. */
+		svm->state_lost = false;
+		lodge_vcpu_reset(vcpu, true);
+		memset(&svm->vmcb->save, 0, sizeof(svm->vmcb->save));
+	}
 	lodge_backend->dump(vcpu);
 	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
 	vcpu->run->fail_entry.hardware_entry_failure_reason = vcpu->exit.code;

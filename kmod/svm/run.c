@@ -293,6 +293,29 @@ static void svm_take_exit_int_info(struct lodge_vcpu *vcpu)
 	}
 }
 
+/* Bits of the interrupt control while the window of svm_open_irq_window() is armed. */
+#define V_IRQ_WINDOW	(SVM_V_IRQ | SVM_V_INTR_PRIO(0xf) | SVM_V_IGN_TPR)
+
+static bool svm_entry_refused(const struct vmcb_control *c)
+{
+	return c->exit_code == (u64)SVM_EXIT_ERR || c->exit_code == (u32)SVM_EXIT_ERR;
+}
+
+/*
+ * VMRUN refused the VMCB, and nothing of the guest ran. QEMU's CPU fills the VMCB all the
+ * same, with the host's registers and with an interrupt control that may lack
+ * V_INTR_MASKING: the next guest could keep interrupts from the host for ever. Sets the
+ * latter right, and notes the former for svm_exit_invalid().
+ */
+static void svm_after_refusal(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *v = svm->vmcb;
+
+	v->control.vintr = SVM_V_INTR_MASKING | vcpu->cr8 | (svm->irq_window ? V_IRQ_WINDOW : 0);
+	svm->state_lost = v->save.rip != vcpu->st.rip;
+}
+
 /* The VMRUN itself, where nothing may be traced: RCU and lockdep think "guest". */
 static noinstr void svm_switch_noinstr(struct svm_switch *sw)
 {
@@ -342,6 +365,8 @@ void svm_enter(struct lodge_vcpu *vcpu)
 
 	svm_switch_noinstr(&svm->sw);
 
+	if (unlikely(svm_entry_refused(c)))
+		svm_after_refusal(vcpu);
 	st->gpr[0] = v->save.rax;
 	st->gpr[4] = v->save.rsp;
 	st->rip = v->save.rip;
@@ -423,7 +448,7 @@ void svm_open_irq_window(struct lodge_vcpu *vcpu)
 	if (svm->irq_window)
 		return;
 	svm->irq_window = true;
-	c->vintr |= SVM_V_IRQ | SVM_V_INTR_PRIO(0xf) | SVM_V_IGN_TPR;
+	c->vintr |= V_IRQ_WINDOW;
 	c->vintr_vector = 0;
 	svm_touch(svm, SVM_CLEAN_TPR);
 	svm_intercept(svm, SVM_ICPT_VINTR, true);
@@ -437,7 +462,7 @@ void svm_close_irq_window(struct lodge_vcpu *vcpu)
 	if (!svm->irq_window)
 		return;
 	svm->irq_window = false;
-	svm->vmcb->control.vintr &= ~(SVM_V_IRQ | SVM_V_INTR_PRIO(0xf) | SVM_V_IGN_TPR);
+	svm->vmcb->control.vintr &= ~V_IRQ_WINDOW;
 	svm_touch(svm, SVM_CLEAN_TPR);
 	svm_intercept(svm, SVM_ICPT_VINTR, false);
 	svm_update_cr8(svm);

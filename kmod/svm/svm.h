@@ -43,6 +43,7 @@ struct svm_vcpu {
 	bool nmi_step;		/* TF is ours for the next instruction */
 	bool step_tf;		/* the guest's own TF meanwhile */
 	bool stepped;		/* the last entry was such a step */
+	bool state_lost;	/* a refused entry left the host's state in the VMCB */
 };
 
 struct svm_cpu {
