@@ -52,12 +52,14 @@ struct kvm_userspace_memory_region2 {
 #endif
 
 /*
- * The interrupt that ends a guest, from any context. In parentheses: newer kernels have a
- * macro of this name, with a tracepoint that is not for modules.
+ * The interrupt that ends a guest, from any context. Newer kernels have a macro of this
+ * name, with a tracepoint that is not for modules: so not a call by that name.
  */
 static inline void lodge_send_reschedule(int cpu)
 {
-	(smp_ops.smp_send_reschedule)(cpu);
+	void (*send)(int cpu) = smp_ops.smp_send_reschedule;
+
+	send(cpu);
 }
 
 /* User space may change it at any time; newer headers say so in the kernel's name of it. */
