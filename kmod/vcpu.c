@@ -40,7 +40,9 @@ static void nothing(void *unused)
 
 /*
  * The interrupt itself ends the guest; a vCPU that is in its window but not in the guest
- * yet has interrupts off, enters, and leaves at once.
+ * yet has interrupts off, enters, and leaves at once. A window on this CPU can only be
+ * the caller's own (a fast exit that delivers to itself): what it asked for is looked at
+ * before the next entry.
  */
 void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
 {
@@ -48,17 +50,20 @@ void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
 
 	rcuwait_wake_up(&vcpu->wait);
 
+	this = get_cpu();
 	/* Pairs with run_window(): what was asked for, before a look at mode. */
 	smp_mb();
-	if (READ_ONCE(vcpu->mode) != LODGE_IN_GUEST)
-		return;
-	this = get_cpu();
+	if (smp_load_acquire(&vcpu->mode) != LODGE_IN_GUEST)	/* then cpu is its window's */
+		goto out;
+	if (READ_ONCE(vcpu->cpu) == this)
+		goto out;
 	if (cmpxchg(&vcpu->mode, LODGE_IN_GUEST, LODGE_EXITING) == LODGE_IN_GUEST) {
 		/* After that, or it may be the CPU of an earlier window. */
 		cpu = READ_ONCE(vcpu->cpu);
 		if (cpu != this && cpu_online(cpu))
 			lodge_send_reschedule(cpu);
 	}
+out:
 	put_cpu();
 }
 

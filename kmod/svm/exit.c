@@ -59,6 +59,13 @@ static int svm_exit_npf(struct lodge_vcpu *vcpu)
 {
 	u64 info = vcpu->exit.info1;
 
+	/* Our own tables are broken: only this VM may suffer for it. */
+	if (unlikely(info & SVM_NPF_RESERVED)) {
+		lodge_backend->dump(vcpu);
+		lodge_vm_kill(vcpu->vm, "reserved bits in a stage-2 entry");
+		return -EIO;
+	}
+
 	/* "Decode Assists": bytes of a data access; none for a fetch. */
 	if (lodge_svm_features.decode_assists && !(info & SVM_NPF_EXEC)) {
 		const struct vmcb_control *c = &to_svm(vcpu)->vmcb->control;
@@ -238,7 +245,8 @@ enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu)
 		lodge_host_machine_check();
 		return LODGE_REENTER;
 	case SVM_EXIT_NPF:
-		if (!lodge_stage2_fault_fast(vcpu, vcpu->exit.info2,
+		if (!(vcpu->exit.info1 & SVM_NPF_RESERVED) &&
+		    !lodge_stage2_fault_fast(vcpu, vcpu->exit.info2,
 					     svm_npf_access(vcpu->exit.info1)))
 			return LODGE_REENTER;
 		return LODGE_SLOW;

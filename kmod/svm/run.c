@@ -324,46 +324,13 @@ static noinstr void svm_switch_noinstr(struct svm_switch *sw)
 	lodge_guest_state_exit();
 }
 
-void svm_enter(struct lodge_vcpu *vcpu)
+/* What the guest left behind: its registers, why it ended, what was not delivered. */
+static void svm_take_exit(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	struct svm_cpu *sc = this_cpu_ptr(&lodge_svm_cpu);
 	struct vmcb *v = svm->vmcb;
 	struct vmcb_control *c = &v->control;
 	struct lodge_state *st = &vcpu->st;
-	u64 flush_gen;
-
-	if (vcpu->st_dirty)
-		svm_commit(vcpu);
-
-	c->tlb_control = SVM_TLB_NOTHING;
-	flush_gen = READ_ONCE(vcpu->vm->mem.flush_gen);
-	if (unlikely(vcpu->flush_tlb || flush_gen != vcpu->stage2_flushed)) {
-		vcpu->flush_tlb = false;
-		vcpu->stage2_flushed = flush_gen;
-		svm_flush(vcpu);
-	}
-	if (unlikely(svm->asid_generation != sc->asid_generation))
-		svm_new_asid(vcpu, sc);
-
-	/* NMIs are blocked by an injection, or by a VMM that restored such a state. */
-	if (unlikely(vcpu->ev.nmi_masked != (svm->nmi_iret || svm->nmi_after_iret)))
-		svm_track_nmi_mask(vcpu);
-
-	v->save.rax = st->gpr[0];
-	v->save.rsp = st->gpr[4];
-	v->save.rip = st->rip;
-	v->save.rflags = st->rflags | svm_begin_step(vcpu);
-	c->interrupt_shadow = vcpu->ev.shadow ? SVM_SHADOW : 0;
-	if ((c->vintr & SVM_V_TPR_MASK) != vcpu->cr8) {
-		c->vintr = (c->vintr & ~SVM_V_TPR_MASK) | vcpu->cr8;
-		svm_touch(svm, SVM_CLEAN_TPR);
-	}
-	svm->sw.swap_spec_ctrl = !lodge_svm_features.v_spec_ctrl && vcpu->has_spec_ctrl &&
-				 (svm->sw.save_spec_ctrl ||
-				  svm->sw.guest_spec_ctrl != svm->sw.host_spec_ctrl);
-
-	svm_switch_noinstr(&svm->sw);
 
 	if (unlikely(svm_entry_refused(c)))
 		svm_after_refusal(vcpu);
@@ -405,6 +372,49 @@ void svm_enter(struct lodge_vcpu *vcpu)
 	c->event_inject = 0;
 	if (unlikely(c->exit_int_info & SVM_EVENT_VALID))
 		svm_take_exit_int_info(vcpu);
+}
+
+void svm_enter(struct lodge_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct svm_cpu *sc = this_cpu_ptr(&lodge_svm_cpu);
+	struct vmcb *v = svm->vmcb;
+	struct vmcb_control *c = &v->control;
+	struct lodge_state *st = &vcpu->st;
+	u64 flush_gen;
+
+	if (vcpu->st_dirty)
+		svm_commit(vcpu);
+
+	c->tlb_control = SVM_TLB_NOTHING;
+	flush_gen = READ_ONCE(vcpu->vm->mem.flush_gen);
+	if (unlikely(vcpu->flush_tlb || flush_gen != vcpu->stage2_flushed)) {
+		vcpu->flush_tlb = false;
+		vcpu->stage2_flushed = flush_gen;
+		svm_flush(vcpu);
+	}
+	if (unlikely(svm->asid_generation != sc->asid_generation))
+		svm_new_asid(vcpu, sc);
+
+	/* NMIs are blocked by an injection, or by a VMM that restored such a state. */
+	if (unlikely(vcpu->ev.nmi_masked != (svm->nmi_iret || svm->nmi_after_iret)))
+		svm_track_nmi_mask(vcpu);
+
+	v->save.rax = st->gpr[0];
+	v->save.rsp = st->gpr[4];
+	v->save.rip = st->rip;
+	v->save.rflags = st->rflags | svm_begin_step(vcpu);
+	c->interrupt_shadow = vcpu->ev.shadow ? SVM_SHADOW : 0;
+	if ((c->vintr & SVM_V_TPR_MASK) != vcpu->cr8) {
+		c->vintr = (c->vintr & ~SVM_V_TPR_MASK) | vcpu->cr8;
+		svm_touch(svm, SVM_CLEAN_TPR);
+	}
+	svm->sw.swap_spec_ctrl = !lodge_svm_features.v_spec_ctrl && vcpu->has_spec_ctrl &&
+				 (svm->sw.save_spec_ctrl ||
+				  svm->sw.guest_spec_ctrl != svm->sw.host_spec_ctrl);
+
+	svm_switch_noinstr(&svm->sw);
+	svm_take_exit(vcpu);
 }
 
 /* Common code marked one event in vcpu->ev as injected: put it into EVENTINJ. */
