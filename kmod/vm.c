@@ -101,6 +101,9 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	case KVM_CAP_CLOCKSOURCE:
 	case KVM_CAP_KVMCLOCK_CTRL:
 	case KVM_CAP_CHECK_EXTENSION_VM:
+	case KVM_CAP_ENABLE_CAP_VM:
+	case KVM_CAP_EXCEPTION_PAYLOAD:
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 	case KVM_CAP_USER_NMI:
 	case KVM_CAP_INTERNAL_ERROR_DATA:
 	case KVM_CAP_IMMEDIATE_EXIT:
@@ -378,6 +381,27 @@ static int ioctl_boot_cpu(struct lodge_vm *vm, unsigned long id)
 	return r;
 }
 
+/* What these two change is in KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS alone. */
+static int ioctl_enable_cap(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, argp, sizeof(cap)))
+		return -EFAULT;
+	if (cap.flags)
+		return -EINVAL;
+	switch (cap.cap) {
+	case KVM_CAP_EXCEPTION_PAYLOAD:
+		vm->exception_payload = cap.args[0];
+		return 0;
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+		vm->triple_fault_event = cap.args[0];
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
 static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 {
 	void __user *argp = (void __user *)arg;
@@ -390,6 +414,8 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return lodge_vcpu_create(vm, arg);
 	case KVM_CHECK_EXTENSION:
 		return lodge_check_extension(vm, arg);
+	case KVM_ENABLE_CAP:
+		return ioctl_enable_cap(vm, argp);
 	case KVM_SET_USER_MEMORY_REGION:
 		return ioctl_memory_region(vm, argp);
 	case KVM_SET_USER_MEMORY_REGION2:

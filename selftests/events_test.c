@@ -289,4 +289,81 @@ TEST(interrupt_is_seen)
 	vm_destroy(&vm);
 }
 
+/* A pending page fault carries its address beside CR2 until it is delivered. */
+TEST(payload)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_EXCEPTION_PAYLOAD };
+	struct kvm_vcpu_events events;
+	struct kvm_sregs sregs;
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_create(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	ASSERT_EQ(1, __vm_ioctl(&vm, KVM_CHECK_EXTENSION, KVM_CAP_EXCEPTION_PAYLOAD));
+	cap.flags = 1;
+	ASSERT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	cap.flags = 0;
+	cap.args[0] = 1;
+	vm_ioctl(&vm, KVM_ENABLE_CAP, &cap);
+
+	guest_var(&vm, guest_handlers[14]) = note;
+	vcpu_setup_long(&vcpu, guest_notes, 0);
+	vcpu_ioctl(&vcpu, KVM_GET_VCPU_EVENTS, &events);
+	events.flags = KVM_VCPUEVENT_VALID_PAYLOAD;
+	events.exception.pending = 1;
+	events.exception.nr = 14;
+	events.exception.has_error_code = 1;
+	events.exception.error_code = 2;
+	events.exception_has_payload = 1;
+	events.exception_payload = 0x123456789000;
+	vcpu_ioctl(&vcpu, KVM_SET_VCPU_EVENTS, &events);
+	vcpu_ioctl(&vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(KVM_VCPUEVENT_VALID_PAYLOAD, events.flags & KVM_VCPUEVENT_VALID_PAYLOAD);
+	ASSERT_EQ(1, events.exception.pending);
+	ASSERT_EQ(0, events.exception.injected);
+	ASSERT_EQ(0x123456789000, events.exception_payload);
+	vcpu_ioctl(&vcpu, KVM_GET_SREGS, &sregs);
+	ASSERT_EQ(0, sregs.cr2);
+	ASSERT_EQ(14, vcpu_run_to_sync(&vcpu));
+	ASSERT_EQ(2, vcpu_run_to_sync(&vcpu));
+	vcpu_ioctl(&vcpu, KVM_GET_SREGS, &sregs);
+	ASSERT_EQ(0x123456789000, sregs.cr2);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
+TEST(triple_fault_event)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+		.args = { 1 },
+	};
+	struct kvm_vcpu_events events;
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_create(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	ASSERT_EQ(1, __vm_ioctl(&vm, KVM_CHECK_EXTENSION, KVM_CAP_X86_TRIPLE_FAULT_EVENT));
+	vm_ioctl(&vm, KVM_ENABLE_CAP, &cap);
+	cap.cap = 0x7fffffff;
+	ASSERT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+
+	vcpu_setup_long(&vcpu, guest_notes, 0);
+	vcpu_ioctl(&vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(KVM_VCPUEVENT_VALID_TRIPLE_FAULT,
+		  events.flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT);
+	ASSERT_EQ(0, events.triple_fault.pending);
+	events.triple_fault.pending = 1;
+	vcpu_ioctl(&vcpu, KVM_SET_VCPU_EVENTS, &events);
+	vcpu_ioctl(&vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(1, events.triple_fault.pending);
+	vcpu_run_expect(&vcpu, KVM_EXIT_SHUTDOWN);
+	vcpu_ioctl(&vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0, events.triple_fault.pending);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 TEST_HARNESS_MAIN
