@@ -56,7 +56,7 @@ fetch: ## download the kernels, headers and QEMU into the cache
 		$(foreach v,6.1 6.12 7,kernel-$(v) headers-$(v)) >/dev/null
 
 .PHONY: install
-install: module userspace ## install the module, the runner and its manual page
+install: module userspace ## install the module, the runner, the header and the manual pages
 	@O='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' \
 		scripts/install install $(KDIR)
 
