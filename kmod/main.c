@@ -21,6 +21,7 @@
 
 #include "kernel_compat.h"
 #include "backend.h"
+#include "capability.h"
 #include "main.h"
 #include "run.h"
 #include "state.h"

@@ -17,6 +17,7 @@
 
 #include "kernel_compat.h"
 #include "backend.h"
+#include "capability.h"
 #include "irqchip.h"
 #include "main.h"
 #include "state.h"
@@ -58,78 +59,6 @@ void lodge_vm_put(struct lodge_vm *vm)
 	lodge_hw_put();
 	mmdrop(vm->mm);
 	kvfree(vm);
-}
-
-/*
- * KVM_CHECK_EXTENSION: what works, and nothing else. Documentation/api.rst lists it.
- */
-int lodge_check_extension(struct lodge_vm *vm, long ext)
-{
-	switch (ext) {
-	case KVM_CAP_USER_MEMORY:
-	case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
-	case KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
-	case KVM_CAP_READONLY_MEM:
-	case KVM_CAP_SYNC_MMU:
-	case KVM_CAP_USER_MEMORY2:
-	case KVM_CAP_HLT:
-	case KVM_CAP_IRQCHIP:
-	case KVM_CAP_PIT2:
-	case KVM_CAP_PIT_STATE2:
-	case KVM_CAP_REINJECT_CONTROL:
-	case KVM_CAP_IRQ_INJECT_STATUS:
-	case KVM_CAP_SIGNAL_MSI:
-	case KVM_CAP_IRQFD:
-	case KVM_CAP_IRQFD_RESAMPLE:
-	case KVM_CAP_IOEVENTFD:
-	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
-	case KVM_CAP_IOEVENTFD_NO_LENGTH:
-	case KVM_CAP_SET_TSS_ADDR:
-	case KVM_CAP_SET_IDENTITY_MAP_ADDR:
-	case KVM_CAP_SET_BOOT_CPU_ID:
-	case KVM_CAP_EXT_CPUID:
-	case KVM_CAP_EXT_EMUL_CPUID:
-	case KVM_CAP_GET_MSR_FEATURES:
-	case KVM_CAP_MP_STATE:
-	case KVM_CAP_VCPU_EVENTS:
-	case KVM_CAP_DEBUGREGS:
-	case KVM_CAP_XSAVE:
-	case KVM_CAP_XCRS:
-	case KVM_CAP_SREGS2:
-	case KVM_CAP_INTR_SHADOW:
-	case KVM_CAP_NOP_IO_DELAY:
-	case KVM_CAP_CLOCKSOURCE:
-	case KVM_CAP_KVMCLOCK_CTRL:
-	case KVM_CAP_CHECK_EXTENSION_VM:
-	case KVM_CAP_ENABLE_CAP_VM:
-	case KVM_CAP_EXCEPTION_PAYLOAD:
-	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
-	case KVM_CAP_USER_NMI:
-	case KVM_CAP_INTERNAL_ERROR_DATA:
-	case KVM_CAP_IMMEDIATE_EXIT:
-	case KVM_CAP_GET_TSC_KHZ:
-	case KVM_CAP_TSC_DEADLINE_TIMER:
-	case KVM_CAP_VCPU_ATTRIBUTES:
-		return 1;
-	case KVM_CAP_MCE:
-		return LODGE_MCE_BANKS;
-	case KVM_CAP_XSAVE2:
-		return lodge_xsave_size();
-	case KVM_CAP_ADJUST_CLOCK:
-		return KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC | KVM_CLOCK_TSC_STABLE;
-	case KVM_CAP_NR_VCPUS:
-		return min_t(unsigned int, num_online_cpus(), LODGE_MAX_VCPUS);
-	case KVM_CAP_MAX_VCPUS:
-		return LODGE_MAX_VCPUS;
-	case KVM_CAP_MAX_VCPU_ID:
-		return LODGE_MAX_VCPU_ID;
-	case KVM_CAP_NR_MEMSLOTS:
-		return LODGE_MAX_SLOTS;
-	case KVM_CAP_IRQ_ROUTING:
-		return IRQCHIP_MAX_ROUTES;
-	default:
-		return 0;
-	}
 }
 
 static int create_irqchip(struct lodge_vm *vm)
@@ -381,27 +310,6 @@ static int ioctl_boot_cpu(struct lodge_vm *vm, unsigned long id)
 	return r;
 }
 
-/* What these two change is in KVM_GET_VCPU_EVENTS and KVM_SET_VCPU_EVENTS alone. */
-static int ioctl_enable_cap(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_enable_cap cap;
-
-	if (copy_from_user(&cap, argp, sizeof(cap)))
-		return -EFAULT;
-	if (cap.flags)
-		return -EINVAL;
-	switch (cap.cap) {
-	case KVM_CAP_EXCEPTION_PAYLOAD:
-		vm->exception_payload = cap.args[0];
-		return 0;
-	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
-		vm->triple_fault_event = cap.args[0];
-		return 0;
-	default:
-		return -EINVAL;
-	}
-}
-
 static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 {
 	void __user *argp = (void __user *)arg;
@@ -415,7 +323,7 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 	case KVM_CHECK_EXTENSION:
 		return lodge_check_extension(vm, arg);
 	case KVM_ENABLE_CAP:
-		return ioctl_enable_cap(vm, argp);
+		return lodge_vm_enable_cap(vm, argp);
 	case KVM_SET_USER_MEMORY_REGION:
 		return ioctl_memory_region(vm, argp);
 	case KVM_SET_USER_MEMORY_REGION2:

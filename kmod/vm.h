@@ -72,9 +72,6 @@ void lodge_vm_put(struct lodge_vm *vm);
 /* vm.c: serves KVM_CREATE_VM: an fd, or an errno. */
 int lodge_vm_create(unsigned long type);
 
-/* vm.c: value of KVM_CHECK_EXTENSION, for the node and for a VM. */
-int lodge_check_extension(struct lodge_vm *vm, long ext);
-
 /* Walks the vCPUs that exist; safe without locks, they live as long as the VM. */
 static inline struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int i)
 {

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What KVM_CHECK_EXTENSION answers, and what KVM_ENABLE_CAP switches on: the one place
+ * that knows every capability. Called by main.c and vm.c. The answers are
+ * constant after module load; each switch is guarded as its owner says.
+ */
+#include <linux/cpumask.h>
+#include <linux/minmax.h>
+#include <linux/uaccess.h>
+
+#include "kernel_compat.h"
+#include "capability.h"
+#include "state.h"
+#include "vm.h"
+
+/* Those that are there or not. Documentation/api.rst lists them. */
+static bool is_there(long ext)
+{
+	switch (ext) {
+	/* memory */
+	case KVM_CAP_USER_MEMORY:
+	case KVM_CAP_DESTROY_MEMORY_REGION_WORKS:
+	case KVM_CAP_JOIN_MEMORY_REGIONS_WORKS:
+	case KVM_CAP_READONLY_MEM:
+	case KVM_CAP_SYNC_MMU:
+	case KVM_CAP_USER_MEMORY2:
+	/* interrupts */
+	case KVM_CAP_IRQCHIP:
+	case KVM_CAP_PIT2:
+	case KVM_CAP_PIT_STATE2:
+	case KVM_CAP_REINJECT_CONTROL:
+	case KVM_CAP_IRQ_INJECT_STATUS:
+	case KVM_CAP_SIGNAL_MSI:
+	case KVM_CAP_IRQFD:
+	case KVM_CAP_IRQFD_RESAMPLE:
+	case KVM_CAP_IOEVENTFD:
+	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
+	case KVM_CAP_IOEVENTFD_NO_LENGTH:
+	case KVM_CAP_USER_NMI:
+	case KVM_CAP_TSC_DEADLINE_TIMER:
+	/* vCPUs */
+	case KVM_CAP_HLT:
+	case KVM_CAP_MP_STATE:
+	case KVM_CAP_VCPU_EVENTS:
+	case KVM_CAP_EXCEPTION_PAYLOAD:
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+	case KVM_CAP_DEBUGREGS:
+	case KVM_CAP_XSAVE:
+	case KVM_CAP_XCRS:
+	case KVM_CAP_SREGS2:
+	case KVM_CAP_INTR_SHADOW:
+	case KVM_CAP_IMMEDIATE_EXIT:
+	case KVM_CAP_INTERNAL_ERROR_DATA:
+	case KVM_CAP_SET_BOOT_CPU_ID:
+	case KVM_CAP_VCPU_ATTRIBUTES:
+	/* CPUID, MSRs, time */
+	case KVM_CAP_EXT_CPUID:
+	case KVM_CAP_EXT_EMUL_CPUID:
+	case KVM_CAP_GET_MSR_FEATURES:
+	case KVM_CAP_NOP_IO_DELAY:
+	case KVM_CAP_CLOCKSOURCE:
+	case KVM_CAP_KVMCLOCK_CTRL:
+	case KVM_CAP_GET_TSC_KHZ:
+	/* the machine */
+	case KVM_CAP_SET_TSS_ADDR:
+	case KVM_CAP_SET_IDENTITY_MAP_ADDR:
+	case KVM_CAP_CHECK_EXTENSION_VM:
+	case KVM_CAP_ENABLE_CAP_VM:
+		return true;
+	default:
+		return false;
+	}
+}
+
+int lodge_check_extension(struct lodge_vm *vm, long ext)
+{
+	switch (ext) {
+	case KVM_CAP_NR_MEMSLOTS:
+		return LODGE_MAX_SLOTS;
+	case KVM_CAP_IRQ_ROUTING:
+		return IRQCHIP_MAX_ROUTES;
+	case KVM_CAP_NR_VCPUS:
+		return min_t(unsigned int, num_online_cpus(), LODGE_MAX_VCPUS);
+	case KVM_CAP_MAX_VCPUS:
+		return LODGE_MAX_VCPUS;
+	case KVM_CAP_MAX_VCPU_ID:
+		return LODGE_MAX_VCPU_ID;
+	case KVM_CAP_XSAVE2:
+		return lodge_xsave_size();
+	case KVM_CAP_MCE:
+		return LODGE_MCE_BANKS;
+	case KVM_CAP_ADJUST_CLOCK:
+		return KVM_CLOCK_REALTIME | KVM_CLOCK_HOST_TSC | KVM_CLOCK_TSC_STABLE;
+	default:
+		return is_there(ext);
+	}
+}
+
+int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user *user)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, user, sizeof(cap)))
+		return -EFAULT;
+	if (cap.flags)
+		return -EINVAL;
+	switch (cap.cap) {
+	case KVM_CAP_EXCEPTION_PAYLOAD:
+		vm->exception_payload = cap.args[0];
+		return 0;
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+		vm->triple_fault_event = cap.args[0];
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* KVM_CHECK_EXTENSION and KVM_ENABLE_CAP: what lodge has, and what of it is switched on. */
+#ifndef LODGE_CAPABILITY_H
+#define LODGE_CAPABILITY_H
+
+#include <linux/kvm.h>
+
+struct lodge_vm;
+
+/* The value of capability @ext: of the node (@vm is NULL) or of a VM. Any context. */
+int lodge_check_extension(struct lodge_vm *vm, long ext);
+
+/*
+ * KVM_ENABLE_CAP on a VM, whole: 0, -EFAULT, or -EINVAL: nothing that can be switched
+ * on, or arguments that it does not take.
+ */
+int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user *user);
+
+#endif
