@@ -505,6 +505,22 @@ static long ioctl_set_lapic(struct lodge_vcpu *vcpu, void __user *argp)
 	return r;
 }
 
+/*
+ * A page that the guest shares its task priority by, for those whose accesses to the
+ * LAPIC's register are patched. Not offered (KVM_CAP_VAPIC is 0); but QEMU says that
+ * there is none at each reset, whatever the capability, and dies of an error.
+ */
+static long ioctl_vapic_addr(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_vapic_addr vapic;
+
+	if (!vcpu->lapic)
+		return -EINVAL;
+	if (copy_from_user(&vapic, argp, sizeof(vapic)))
+		return -EFAULT;
+	return vapic.vapic_addr ? -EINVAL : 0;
+}
+
 static long ioctl_device_attr(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
 {
 	struct kvm_device_attr attr;
@@ -558,6 +574,8 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return ioctl_get_lapic(vcpu, argp);
 	case KVM_SET_LAPIC:
 		return ioctl_set_lapic(vcpu, argp);
+	case KVM_SET_VAPIC_ADDR:
+		return ioctl_vapic_addr(vcpu, argp);
 	case KVM_INTERRUPT:
 		return ioctl_interrupt(vcpu, argp);
 	case KVM_NMI:

@@ -267,6 +267,23 @@ TEST_F(api, vcpu_ids)
 	EXPECT_EQ(-EEXIST, __vcpu_create(&self->vm, &vcpu, 1));
 }
 
+/* QEMU says at each reset that there is no such page, and dies of a refusal. */
+TEST_F(api, no_vapic_page)
+{
+	struct kvm_vapic_addr none = {};
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	EXPECT_EQ(-EINVAL, __vcpu_ioctl(&self->vcpu, KVM_SET_VAPIC_ADDR, &none));
+	vm_create_bare(&vm);
+	vm_create_irqchip(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	EXPECT_EQ(0, __vcpu_ioctl(&vcpu, KVM_SET_VAPIC_ADDR, &none));
+	EXPECT_EQ(-EFAULT, __vcpu_ioctl(&vcpu, KVM_SET_VAPIC_ADDR, 1));
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 TEST_F(api, close_on_exec)
 {
 	EXPECT_TRUE(fcntl(self->vm.fd, F_GETFD) & FD_CLOEXEC);
