@@ -56,7 +56,10 @@ fetch: ## download the kernels, headers and QEMU into the cache
 		$(foreach v,6.1 6.12 7,kernel-$(v) headers-$(v)) >/dev/null
 
 .PHONY: install
-install: module userspace ## install the module, the runner, the header and the manual pages
+install: ## install the module, the runner, the header and the manual pages
+	@O='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' \
+		scripts/install check $(KDIR)
+	@$(MAKE) --no-print-directory module userspace
 	@O='$(BUILD)' DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' \
 		scripts/install install $(KDIR)
 
