@@ -235,7 +235,7 @@ static bool match(struct irqchip *ic, const struct lapic *l,
 	case APIC_TO_OTHERS:
 		return l != src;
 	}
-	if (!src && dest == XAPIC_BROADCAST && !ic->x2apic_no_quirk)
+	if (!src && dest == XAPIC_BROADCAST && !READ_ONCE(ic->x2apic_no_quirk))
 		return true;
 	if (dest == (x2apic ? X2APIC_BROADCAST : XAPIC_BROADCAST))
 		return true;

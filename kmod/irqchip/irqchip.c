@@ -152,12 +152,12 @@ int irqchip_create(struct irqchip *ic)
 		return -EEXIST;
 	pic_init(&ic->pic, &pic_ops);
 	ioapic_init(&ic->ioapic, &ioapic_ops);
-	/* The controllers are ready before they are seen. */
-	smp_store_release(&ic->kind, IRQCHIP_KERNEL);
-	err = irqchip_default_routing(ic);
+	err = irqchip_default_routing(ic, IRQCHIP_KERNEL);
 	if (err)
-		WRITE_ONCE(ic->kind, IRQCHIP_NONE);
-	return err;
+		return err;
+	/* Controllers and routes are ready before they are seen. */
+	smp_store_release(&ic->kind, IRQCHIP_KERNEL);
+	return 0;
 }
 
 /**
@@ -176,13 +176,13 @@ int irqchip_create_split(struct irqchip *ic, u32 pins)
 		return -EINVAL;
 	if (ic->kind != IRQCHIP_NONE)
 		return -EEXIST;
-	ic->split_pins = pins;
-	/* Seen after split_pins. */
-	smp_store_release(&ic->kind, IRQCHIP_SPLIT);
-	err = irqchip_set_routing(ic, NULL, 0, 0);
+	err = irqchip_default_routing(ic, IRQCHIP_SPLIT);
 	if (err)
-		WRITE_ONCE(ic->kind, IRQCHIP_NONE);
-	return err;
+		return err;
+	ic->split_pins = pins;
+	/* Seen after split_pins and the routes. */
+	smp_store_release(&ic->kind, IRQCHIP_SPLIT);
+	return 0;
 }
 
 /**
@@ -202,10 +202,28 @@ int irqchip_create_pit(struct irqchip *ic, u32 flags)
 	if (ic->kind != IRQCHIP_KERNEL)
 		return -ENOENT;
 	pit_init(&ic->pit, &pit_ops, flags);
-	/* The PIT is ready before it is seen. */
+	irqchip_notify_pit(ic);
+	/* The PIT is ready, and its EOIs reported, before it is seen. */
 	smp_store_release(&ic->has_pit, true);
-	/* Has the PIT's own GSI reported from now on. */
-	return irqchip_notify_gsi(ic, 0, test_bit(0, ic->notify_gsi));
+	return 0;
+}
+
+/**
+ * irqchip_set_x2apic_api - KVM_CAP_X2APIC_API
+ * @ic: the VM's interrupt controllers
+ * @flags: KVM_X2APIC_API_*; what is on stays on
+ *
+ * Return: 0, or -EINVAL for an unknown flag.
+ */
+int irqchip_set_x2apic_api(struct irqchip *ic, u64 flags)
+{
+	if (flags & ~(u64)IRQCHIP_X2APIC_API)
+		return -EINVAL;
+	if (flags & KVM_X2APIC_API_USE_32BIT_IDS)
+		WRITE_ONCE(ic->x2apic_ids, true);
+	if (flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+		WRITE_ONCE(ic->x2apic_no_quirk, true);
+	return 0;
 }
 
 /**
@@ -231,7 +249,7 @@ void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level)
 	if (has_chips(ic)) {
 		if (level || ioapic_wants_eoi(&ic->ioapic, vector))
 			ioapic_eoi(&ic->ioapic, vector, level);
-	} else if (level) {
+	} else if (level && test_bit(vector, ic->split_level)) {
 		ic->ops->eoi_exit(l, vector);
 	}
 }

@@ -33,6 +33,8 @@ enum {
 
 #define IRQCHIP_MAX_ROUTES	4096U	/* KVM_CAP_IRQ_ROUTING */
 #define IRQCHIP_MAX_APIC_ID	4096U	/* vCPU ids are below */
+#define IRQCHIP_X2APIC_API	(KVM_X2APIC_API_USE_32BIT_IDS | \
+				 KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 
 enum irqchip_kind {
 	IRQCHIP_NONE,
@@ -63,6 +65,8 @@ struct irqchip_ops {
 	u64 (*tsc_to_ns)(struct lapic *l, u64 tsc);
 	/* Split: EOI of a level-triggered vector (KVM_EXIT_IOAPIC_EOI). */
 	void (*eoi_exit)(struct lapic *l, u8 vector);
+	/* The guest reads or writes the TPR, and user space wants to know. */
+	void (*tpr_access)(struct lapic *l, bool write);
 	/* The guest ended @gsi, for resample irqfds. No lock. May be NULL. */
 	void (*gsi_acked)(struct irqchip *ic, u32 gsi);
 };
@@ -75,6 +79,7 @@ struct irqchip {
 	void *owner;			/* for the owner's callbacks */
 	enum irqchip_kind kind;
 	bool has_pit;
+	bool pit_acks;			/* mutex: EOIs of GSI 0 are the PIT's */
 	struct mutex mutex;		/* guards the replacement of map and routes */
 	struct apic_map __rcu *map;
 	atomic_t map_gen;		/* changes make older maps slow */
@@ -83,6 +88,8 @@ struct irqchip {
 	u32 pic_notify;			/* PIC pins of notify_gsi */
 	u32 bus_ns;			/* LAPIC timer: ns per bus cycle */
 	u32 split_pins;			/* reserved IOAPIC routes when split */
+	/* Split: vectors of those routes that are level triggered. */
+	DECLARE_BITMAP(split_level, 256);
 	bool x2apic_ids;		/* KVM_X2APIC_API_USE_32BIT_IDS */
 	bool x2apic_no_quirk;		/* ..._DISABLE_BROADCAST_QUIRK */
 	bool lint0_quirk;		/* KVM_X86_QUIRK_LINT0_REENABLED is on */
@@ -97,6 +104,7 @@ void irqchip_init(struct irqchip *ic, const struct irqchip_ops *ops);
 int irqchip_create(struct irqchip *ic);
 int irqchip_create_split(struct irqchip *ic, u32 pins);
 int irqchip_create_pit(struct irqchip *ic, u32 flags);
+int irqchip_set_x2apic_api(struct irqchip *ic, u64 flags);
 void irqchip_destroy(struct irqchip *ic);
 void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level);
 int irqchip_get_state(struct irqchip *ic, struct kvm_irqchip *chip);
@@ -133,10 +141,11 @@ int irqchip_signal_msi(struct irqchip *ic, const struct kvm_msi *msi);
 int irqchip_set_routing(struct irqchip *ic,
 			const struct kvm_irq_routing_entry *entries, u32 nr,
 			u32 flags);
-int irqchip_default_routing(struct irqchip *ic);
+int irqchip_default_routing(struct irqchip *ic, enum irqchip_kind kind);
 void irqchip_free_routing(struct irqchip *ic);
 int irqchip_pin_to_gsi(struct irqchip *ic, u32 chip, u32 pin);
 int irqchip_notify_gsi(struct irqchip *ic, u32 gsi, bool on);
+void irqchip_notify_pit(struct irqchip *ic);
 
 static inline bool irqchip_in_kernel(const struct irqchip *ic)
 {

@@ -22,7 +22,6 @@
 
 #define LVT_MODE	0x700U
 #define LVT_READ_ONLY	(BIT(12) | BIT(14))	/* delivery status, remote IRR */
-#define SVR_WRITABLE	0x3ffU
 #define TDCR_WRITABLE	0xbU
 
 /* One bit per register, by offset / 16. */
@@ -253,6 +252,15 @@ void lapic_set_tpr(struct lapic *l, u8 tpr)
 	kick_if_pending(l);
 }
 
+/* What a guest patched for KVM_CAP_VAPIC reads instead of TPR, ISR and IRR. */
+u32 lapic_vapic_word(const struct lapic *l)
+{
+	u32 isr = l->isr_top < 0 ? 0 : l->isr_top & 0xf0;
+	u32 irr = max(highest_vector(l, LAPIC_IRR), 0);
+
+	return (lapic_reg(l, LAPIC_TPR) & 0xff) | isr << 8 | irr << 24;
+}
+
 /* Whether this vCPU is the one that takes the PIC's output. */
 bool lapic_accepts_extint(const struct lapic *l)
 {
@@ -339,11 +347,13 @@ static bool write_lvt(struct lapic *l, u32 offset, u32 value, bool x2apic)
 
 static bool write_svr(struct lapic *l, u32 value, bool x2apic)
 {
-	u32 lvt;
+	u32 lvt, writable = 0x3ff;
 
-	if (x2apic && (value & ~SVR_WRITABLE))
+	if (l->version & LAPIC_VERSION_DIRECTED_EOI)
+		writable |= LAPIC_SVR_DIRECTED_EOI;
+	if (x2apic && (value & ~writable))
 		return false;
-	lapic_reg_set(l, LAPIC_SVR, value & SVR_WRITABLE);
+	lapic_reg_set(l, LAPIC_SVR, value & writable);
 	if (value & LAPIC_SVR_ENABLE)
 		return true;
 	for (lvt = LAPIC_LVTT; lvt <= LAPIC_LVTERR; lvt += 16)
@@ -380,6 +390,8 @@ static bool write_reg(struct lapic *l, u32 offset, u32 value, bool x2apic)
 	case LAPIC_TPR:
 		if (x2apic && value > 0xff)
 			return false;
+		if (l->report_tpr)
+			l->ic->ops->tpr_access(l, true);
 		lapic_set_tpr(l, value & 0xff);
 		return true;
 	case LAPIC_EOI:
@@ -430,6 +442,10 @@ static bool write_reg(struct lapic *l, u32 offset, u32 value, bool x2apic)
 static u32 read_reg(struct lapic *l, u32 offset)
 {
 	switch (offset) {
+	case LAPIC_TPR:
+		if (l->report_tpr)
+			l->ic->ops->tpr_access(l, false);
+		return lapic_reg(l, offset);
 	case LAPIC_PPR:
 		return processor_priority(l);
 	case LAPIC_TMCCT:
@@ -581,6 +597,14 @@ void lapic_set_cpuid(struct lapic *l, bool x2apic, bool tsc_deadline,
 	l->base_reserved = reserved_phys_bits | 0x2ff |
 			   (x2apic ? 0 : LAPIC_BASE_X2APIC);
 	l->timer_modes = BIT(17) | (tsc_deadline ? BIT(18) : 0);
+	/*
+	 * As in KVM: the guest may end a level interrupt at user space's IOAPIC itself;
+	 * the one in the kernel, of version 0x11, has no register for it.
+	 */
+	l->version = VERSION;
+	if (x2apic && l->ic->kind == IRQCHIP_SPLIT)
+		l->version |= LAPIC_VERSION_DIRECTED_EOI;
+	lapic_reg_set(l, LAPIC_VERSION, l->version);
 }
 
 /**
@@ -599,7 +623,7 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 				    (bsp ? LAPIC_BASE_BSP : 0));
 		lapic_reg_set(l, LAPIC_ID, l->vcpu_id << 24);
 	}
-	lapic_reg_set(l, LAPIC_VERSION, VERSION);
+	lapic_reg_set(l, LAPIC_VERSION, l->version);
 	/* Before IRR is: another CPU may set a bit there at any time, and then this. */
 	WRITE_ONCE(l->irr_pending, false);
 	for (reg = LAPIC_TPR; reg <= LAPIC_TDCR; reg += 16) {
@@ -693,7 +717,7 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s)
 
 	lapic_timer_stop(l);
 	memcpy(l->regs, s->regs, sizeof(s->regs));
-	lapic_reg_set(l, LAPIC_VERSION, VERSION);
+	lapic_reg_set(l, LAPIC_VERSION, l->version);
 	if (x2apic) {
 		/* Both follow from the vCPU's id, whatever user space says. */
 		lapic_reg_set(l, LAPIC_ID, l->vcpu_id);

@@ -44,6 +44,8 @@ enum {
 #define LAPIC_LVT_MASKED	BIT(16)
 #define LAPIC_LVT_LEVEL		BIT(15)
 #define LAPIC_SVR_ENABLE	BIT(8)
+#define LAPIC_VERSION_DIRECTED_EOI	BIT(24)
+#define LAPIC_SVR_DIRECTED_EOI	BIT(12)
 
 #define LAPIC_BASE_BSP		BIT_ULL(8)
 #define LAPIC_BASE_X2APIC	BIT_ULL(10)
@@ -95,6 +97,8 @@ struct lapic {
 	u64 base;			/* IA32_APIC_BASE */
 	u64 base_reserved;		/* bits a write to it must not set */
 	u32 timer_modes;		/* LVTT mode bits the guest's CPUID allows */
+	u32 version;			/* the version register */
+	bool report_tpr;		/* call ops->tpr_access() */
 	bool irr_pending;		/* false: IRR is empty */
 	s16 isr_top;			/* highest vector in service, or -1 */
 	bool lint0_nmi;			/* counted in ic->lint0_nmi */
@@ -134,6 +138,7 @@ void lapic_ack(struct lapic *l, u8 vector);
 void lapic_eoi(struct lapic *l);
 void lapic_set_tpr(struct lapic *l, u8 tpr);
 bool lapic_accepts_extint(const struct lapic *l);
+u32 lapic_vapic_word(const struct lapic *l);
 
 /* lapic_timer.c, for lapic.c */
 void lapic_timer_init(struct lapic *l);

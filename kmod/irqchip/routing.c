@@ -10,6 +10,9 @@
 
 #define NR_CHIPS	3	/* PIC master, PIC slave, IOAPIC */
 
+/* Intel SDM volume 3, "Message Data Register Format": level triggered */
+#define MSI_DATA_LEVEL	BIT(15)
+
 struct gsi_route {
 	u8 nr_pins;		/* to pins; at most one per chip */
 	bool msi;
@@ -37,7 +40,7 @@ static struct irq_routes *routes_protected(struct irqchip *ic)
 
 static bool msi_invalid(const struct irqchip *ic, u32 address_hi)
 {
-	return ic->x2apic_ids && (address_hi & 0xff);
+	return READ_ONCE(ic->x2apic_ids) && (address_hi & 0xff);
 }
 
 /**
@@ -59,13 +62,13 @@ int irqchip_send_msi(struct irqchip *ic, u32 address_lo, u32 address_hi,
 		.delivery = (data >> 8) & 7,
 		.logical = address_lo & BIT(2),
 		.lowest_hint = address_lo & BIT(3),
-		.level = data & BIT(15),
+		.level = data & MSI_DATA_LEVEL,
 		.assert = true,
 	};
 
 	if (msi_invalid(ic, address_hi))
 		return -EINVAL;
-	if (ic->x2apic_ids)
+	if (READ_ONCE(ic->x2apic_ids))
 		irq.dest_id |= address_hi & 0xffffff00;
 	return irqchip_deliver(ic, NULL, &irq);
 }
@@ -157,7 +160,7 @@ int irqchip_pin_to_gsi(struct irqchip *ic, u32 chip, u32 pin)
 
 static bool wants_ack(const struct irqchip *ic, int gsi)
 {
-	return gsi >= 0 && ((gsi == 0 && ic->has_pit) ||
+	return gsi >= 0 && ((gsi == 0 && ic->pit_acks) ||
 			    test_bit(gsi, ic->notify_gsi));
 }
 
@@ -201,6 +204,36 @@ int irqchip_notify_gsi(struct irqchip *ic, u32 gsi, bool on)
 	return 0;
 }
 
+/* Has EOIs of GSI 0 reported to the PIT from now on. Sleeps. */
+void irqchip_notify_pit(struct irqchip *ic)
+{
+	mutex_lock(&ic->mutex);
+	ic->pit_acks = true;
+	update_notify(ic);
+	mutex_unlock(&ic->mutex);
+}
+
+/*
+ * User space's IOAPIC wants the EOIs of its level-triggered interrupts: those whose
+ * vector a route of a reserved GSI has. The LAPIC's TMR says whether the interrupt at
+ * hand was one. Readers take no lock, so whole words are stored.
+ */
+static void update_split_level(struct irqchip *ic, const struct kvm_irq_routing_entry *entries,
+			       u32 nr)
+{
+	DECLARE_BITMAP(level, 256) = { 0 };
+	u32 i;
+
+	for (i = 0; i < nr; i++) {
+		const struct kvm_irq_routing_entry *e = &entries[i];
+
+		if (e->gsi < ic->split_pins && (e->u.msi.data & MSI_DATA_LEVEL))
+			__set_bit(e->u.msi.data & 0xff, level);
+	}
+	for (i = 0; i < ARRAY_SIZE(level); i++)
+		WRITE_ONCE(ic->split_level[i], level[i]);
+}
+
 static int add_pin(struct irq_routes *routes,
 		   const struct kvm_irq_routing_entry *e)
 {
@@ -235,14 +268,14 @@ static int add_pin(struct irq_routes *routes,
 	return 0;
 }
 
-static int add_entry(struct irqchip *ic, struct irq_routes *routes,
+static int add_entry(struct irqchip *ic, enum irqchip_kind kind, struct irq_routes *routes,
 		     const struct kvm_irq_routing_entry *e)
 {
 	struct gsi_route *route = &routes->gsi[array_index_nospec(e->gsi, routes->nr)];
 
 	switch (e->type) {
 	case KVM_IRQ_ROUTING_IRQCHIP:
-		if (e->flags || route->msi || ic->kind != IRQCHIP_KERNEL)
+		if (e->flags || route->msi || kind != IRQCHIP_KERNEL)
 			return -EINVAL;
 		return add_pin(routes, e);
 	case KVM_IRQ_ROUTING_MSI:
@@ -259,6 +292,44 @@ static int add_entry(struct irqchip *ic, struct irq_routes *routes,
 	}
 }
 
+/* @kind: of @ic, which may not be published yet. */
+static int replace_routes(struct irqchip *ic, enum irqchip_kind kind,
+			  const struct kvm_irq_routing_entry *entries, u32 nr)
+{
+	struct irq_routes *routes, *old;
+	u32 i, nr_gsi = 0;
+	int err = 0;
+
+	for (i = 0; i < nr; i++) {
+		if (entries[i].gsi >= IRQCHIP_MAX_ROUTES)
+			return -EINVAL;
+		nr_gsi = max(nr_gsi, entries[i].gsi + 1);
+	}
+	routes = lodge_zalloc(struct_size(routes, gsi, nr_gsi));
+	if (!routes)
+		return -ENOMEM;
+	routes->nr = nr_gsi;
+	memset(routes->gsi_of, 0xff, sizeof(routes->gsi_of));
+
+	mutex_lock(&ic->mutex);
+	for (i = 0; i < nr && !err; i++)
+		err = add_entry(ic, kind, routes, &entries[i]);
+	if (err) {
+		mutex_unlock(&ic->mutex);
+		lodge_free(routes);
+		return err;
+	}
+	if (kind == IRQCHIP_SPLIT)
+		update_split_level(ic, entries, nr);
+	old = routes_protected(ic);
+	rcu_assign_pointer(ic->routes, routes);
+	update_notify(ic);
+	mutex_unlock(&ic->mutex);
+	if (old)
+		lodge_free_rcu(old, rcu);
+	return 0;
+}
+
 /**
  * irqchip_set_routing - KVM_SET_GSI_ROUTING: replace the whole table
  * @ic: the VM's interrupt controllers
@@ -273,54 +344,29 @@ int irqchip_set_routing(struct irqchip *ic,
 			const struct kvm_irq_routing_entry *entries, u32 nr,
 			u32 flags)
 {
-	struct irq_routes *routes, *old;
-	u32 i, nr_gsi = 0;
-	int err = 0;
-
 	if (!irqchip_in_kernel(ic) || flags || nr > IRQCHIP_MAX_ROUTES)
 		return -EINVAL;
-	for (i = 0; i < nr; i++) {
-		if (entries[i].gsi >= IRQCHIP_MAX_ROUTES)
-			return -EINVAL;
-		nr_gsi = max(nr_gsi, entries[i].gsi + 1);
-	}
-	routes = lodge_zalloc(struct_size(routes, gsi, nr_gsi));
-	if (!routes)
-		return -ENOMEM;
-	routes->nr = nr_gsi;
-	memset(routes->gsi_of, 0xff, sizeof(routes->gsi_of));
-
-	mutex_lock(&ic->mutex);
-	for (i = 0; i < nr && !err; i++)
-		err = add_entry(ic, routes, &entries[i]);
-	if (err) {
-		mutex_unlock(&ic->mutex);
-		lodge_free(routes);
-		return err;
-	}
-	old = routes_protected(ic);
-	rcu_assign_pointer(ic->routes, routes);
-	update_notify(ic);
-	mutex_unlock(&ic->mutex);
-	if (old)
-		lodge_free_rcu(old, rcu);
-	return 0;
+	return replace_routes(ic, ic->kind, entries, nr);
 }
 
 /**
- * irqchip_default_routing - the table of a new in-kernel irqchip
- * @ic: the VM's interrupt controllers
+ * irqchip_default_routing - the table of a new irqchip
+ * @ic: the VM's interrupt controllers, not published yet
+ * @kind: what they are going to be
  *
- * GSI n leads to IOAPIC pin n, the first 16 to their PIC line as well.
+ * GSI n leads to IOAPIC pin n, the first 16 to their PIC line as well. With a split
+ * irqchip there is no route.
  *
  * Return: 0 or -ENOMEM.
  */
-int irqchip_default_routing(struct irqchip *ic)
+int irqchip_default_routing(struct irqchip *ic, enum irqchip_kind kind)
 {
 	struct kvm_irq_routing_entry *entries, *e;
 	int err;
 	u32 i;
 
+	if (kind == IRQCHIP_SPLIT)
+		return replace_routes(ic, kind, NULL, 0);
 	entries = lodge_zalloc(sizeof(*entries) * (IOAPIC_PINS + PIC_PINS));
 	if (!entries)
 		return -ENOMEM;
@@ -338,7 +384,7 @@ int irqchip_default_routing(struct irqchip *ic)
 			e->u.irqchip.pin = e->gsi & 7;
 		}
 	}
-	err = irqchip_set_routing(ic, entries, IOAPIC_PINS + PIC_PINS, 0);
+	err = replace_routes(ic, kind, entries, IOAPIC_PINS + PIC_PINS);
 	lodge_free(entries);
 	return err;
 }

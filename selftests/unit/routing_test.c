@@ -112,7 +112,7 @@ static void validation(void)
 	EQ(set(e, 1), -EINVAL);
 	e[0].flags = KVM_MSI_VALID_DEVID;
 	EQ(set(e, 1), 0);
-	EQ(irqchip_default_routing(&m.ic), 0);
+	EQ(irqchip_default_routing(&m.ic, IRQCHIP_KERNEL), 0);
 	for (i = 0; i < 8; i++) {
 		e[0] = pin(3, KVM_IRQCHIP_IOAPIC, 3);
 		e[0].type = i;
@@ -207,7 +207,7 @@ static void notifiers_follow_the_table(void)
 	EQ(take(0), 0x39);
 	lapic_eoi(cpu_lapic(0));
 	EQ(m.acked[50], 1);
-	EQ(irqchip_default_routing(&m.ic), 0);
+	EQ(irqchip_default_routing(&m.ic, IRQCHIP_KERNEL), 0);
 	EQ(irq(9, true) > 0, 1);
 	EQ(take(0), 0x39);
 	lapic_eoi(cpu_lapic(0));
@@ -244,23 +244,30 @@ static void msi_fields(void)
 
 static void msi_routes(void)
 {
-	struct kvm_irq_routing_entry e = msi(30, 0xfee01000, 0, 0x51);
+	struct kvm_irq_routing_entry e = msi(20, 0xfee01000, 0, 0x51);
 
 	machine_start(IRQCHIP_SPLIT, 2);
 	EQ(set(&e, 1), 0);
-	EQ(irq(30, true), 1);
-	EQ(irq(30, false), -1);
+	EQ(irq(20, true), 1);
+	EQ(irq(20, false), -1);
 	EQ(take(1), 0x51);
 	lapic_eoi(cpu_lapic(1));
 	EQ(m.cpu[1].eoi_exits, 0);
 	/* Level: user space's IOAPIC wants the EOI. */
 	e.u.msi.data = 0x8052;
 	EQ(set(&e, 1), 0);
-	EQ(irq(30, true), 1);
+	EQ(irq(20, true), 1);
 	EQ(take(1), 0x52);
 	lapic_eoi(cpu_lapic(1));
 	EQ(m.cpu[1].eoi_exits, 1);
 	EQ(m.cpu[1].eoi_vector, 0x52);
+	/* But not of what is no pin of it. */
+	e.gsi = 24;
+	EQ(set(&e, 1), 0);
+	EQ(irq(24, true), 1);
+	EQ(take(1), 0x52);
+	lapic_eoi(cpu_lapic(1));
+	EQ(m.cpu[1].eoi_exits, 1);
 	machine_stop();
 }
 
