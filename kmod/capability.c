@@ -30,6 +30,8 @@ static bool is_there(long ext)
 	case KVM_CAP_PIT_STATE2:
 	case KVM_CAP_REINJECT_CONTROL:
 	case KVM_CAP_IRQ_INJECT_STATUS:
+	case KVM_CAP_SPLIT_IRQCHIP:
+	case KVM_CAP_VAPIC:
 	case KVM_CAP_SIGNAL_MSI:
 	case KVM_CAP_IRQFD:
 	case KVM_CAP_IRQFD_RESAMPLE:
@@ -79,6 +81,8 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return LODGE_MAX_SLOTS;
 	case KVM_CAP_IRQ_ROUTING:
 		return IRQCHIP_MAX_ROUTES;
+	case KVM_CAP_X2APIC_API:
+		return IRQCHIP_X2APIC_API;
 	case KVM_CAP_NR_VCPUS:
 		return min_t(unsigned int, num_online_cpus(), LODGE_MAX_VCPUS);
 	case KVM_CAP_MAX_VCPUS:
@@ -111,6 +115,12 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		vm->triple_fault_event = cap.args[0];
 		return 0;
+	case KVM_CAP_SPLIT_IRQCHIP:
+		return lodge_create_split_irqchip(vm, cap.args[0]);
+	case KVM_CAP_X2APIC_API:
+		return irqchip_set_x2apic_api(&vm->ic, cap.args[0]);
+	case KVM_CAP_MAX_VCPU_ID:
+		return lodge_set_max_vcpu_id(vm, cap.args[0]);
 	default:
 		return -EINVAL;
 	}

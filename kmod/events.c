@@ -121,13 +121,21 @@ static bool nmi_allowed(const struct lodge_vcpu *vcpu)
 	return !vcpu->ev.nmi_masked && !vcpu->ev.shadow;
 }
 
-/* The PIC's output, where the LAPIC lets it through. */
+/* The output of the PIC, ours or user space's, where the LAPIC lets it through. */
 static bool extint_pending(const struct lodge_vcpu *vcpu)
 {
-	const struct irqchip *ic = &vcpu->vm->ic;
+	bool output = vcpu->user_pic ? vcpu->ev.user_irq >= 0 :
+				       pic_has_output(&vcpu->vm->ic.pic);
 
-	return ic->kind == IRQCHIP_KERNEL && pic_has_output(&ic->pic) &&
-	       lapic_accepts_extint(vcpu->lapic);
+	return output && lapic_accepts_extint(vcpu->lapic);
+}
+
+static int take_user_irq(struct lodge_vcpu *vcpu)
+{
+	int vector = vcpu->ev.user_irq;
+
+	vcpu->ev.user_irq = -1;
+	return vector;
 }
 
 /* Does any source have an interrupt that only RFLAGS.IF and the shadow may hold back? */
@@ -143,13 +151,10 @@ static int take_irq(struct lodge_vcpu *vcpu)
 {
 	int vector;
 
-	if (!vcpu->lapic) {
-		vector = vcpu->ev.user_irq;
-		vcpu->ev.user_irq = -1;
-		return vector;
-	}
+	if (!vcpu->lapic)
+		return take_user_irq(vcpu);
 	if (extint_pending(vcpu)) {
-		vector = pic_ack(&vcpu->vm->ic.pic);
+		vector = vcpu->user_pic ? take_user_irq(vcpu) : pic_ack(&vcpu->vm->ic.pic);
 		if (vector >= 0)
 			return vector;
 	}
@@ -169,11 +174,17 @@ bool lodge_has_wake_event(struct lodge_vcpu *vcpu)
 	return irq_allowed(vcpu) && lodge_has_irq(vcpu);
 }
 
+/* Is there room for an interrupt of user space's, and would it not be masked? */
+static bool takes_user_irq(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->ev.user_irq < 0 && (!vcpu->lapic || lapic_accepts_extint(vcpu->lapic));
+}
+
 bool lodge_ready_for_user_irq(struct lodge_vcpu *vcpu)
 {
 	const struct lodge_events *ev = &vcpu->ev;
 
-	return irq_allowed(vcpu) && ev->user_irq < 0 && !ev->irq_injected &&
+	return takes_user_irq(vcpu) && irq_allowed(vcpu) && !ev->irq_injected &&
 	       !ev->ex.pending && !ev->ex.injected && !ev->nmi_injected;
 }
 
@@ -242,10 +253,13 @@ void lodge_collect_nmis(struct lodge_vcpu *vcpu)
 	ev->nmi_pending = min(ev->nmi_pending + atomic_xchg(&ev->nmi_queued, 0), limit);
 }
 
-/* The TPR holds back an interrupt: watch CR8, which the guest writes without an exit. */
+/*
+ * The TPR holds back an interrupt: watch CR8, which the guest writes without an exit. What
+ * user space's local APIC holds back is not known here.
+ */
 static void update_tpr_window(struct lodge_vcpu *vcpu, bool has_irq)
 {
-	bool on = vcpu->lapic && vcpu->lapic->irr_pending && !has_irq;
+	bool on = !vcpu->lapic || (vcpu->lapic->irr_pending && !has_irq);
 
 	if (on != vcpu->tpr_window) {
 		vcpu->tpr_window = on;
@@ -289,7 +303,7 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 	/* What could not go in now asks for an exit as soon as it can. */
 	if (ev->nmi_pending)
 		lodge_backend->open_nmi_window(vcpu);
-	if (has_irq || (!vcpu->lapic && READ_ONCE(vcpu->run->request_interrupt_window)))
+	if (has_irq || (lodge_wants_irq_window(vcpu) && takes_user_irq(vcpu)))
 		lodge_backend->open_irq_window(vcpu);
 	update_tpr_window(vcpu, has_irq);
 }

@@ -30,6 +30,12 @@ void lodge_collect_nmis(struct lodge_vcpu *vcpu);
 /* Would a halted vCPU wake up? Any thread context of the vCPU. */
 bool lodge_has_wake_event(struct lodge_vcpu *vcpu);
 
+/* Does user space ask for an exit as soon as the guest can take an interrupt? */
+static inline bool lodge_wants_irq_window(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->user_pic && READ_ONCE(vcpu->run->request_interrupt_window);
+}
+
 /* May user space give an interrupt by KVM_INTERRUPT that goes in at once? */
 bool lodge_ready_for_user_irq(struct lodge_vcpu *vcpu);
 

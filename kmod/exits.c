@@ -331,6 +331,7 @@ int lodge_exit_cr_access(struct lodge_vcpu *vcpu)
 {
 	struct emul_ctxt ctxt;
 	struct emul_insn insn;
+	u8 cr8 = vcpu->cr8;
 	bool redo = false;
 	int r;
 
@@ -365,6 +366,11 @@ int lodge_exit_cr_access(struct lodge_vcpu *vcpu)
 		lodge_emul_ctxt(vcpu, &ctxt);
 		lodge_retire(vcpu, emul_next_rip(&ctxt, &insn));
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+		/* User space's local APIC may have an interrupt that can go in now. */
+		if (!vcpu->lapic && vcpu->cr8 < cr8) {
+			vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
+			return LODGE_TO_USER;
+		}
 	}
 	return LODGE_REENTER;
 }

@@ -17,6 +17,7 @@
 #include "run.h"
 #include "state.h"
 #include "trace.h"
+#include "vapic.h"
 #include "vm.h"
 
 #ifdef CONFIG_PREEMPT_RT
@@ -57,7 +58,8 @@ static enum lodge_next enter_repeatedly(struct lodge_vcpu *vcpu)
 		if (vcpu->lapic && vcpu->cr8 != lapic_get_cr8(vcpu->lapic))
 			lapic_set_cr8(vcpu->lapic, vcpu->cr8);
 		next = lodge_backend->exit_fast(vcpu);
-	} while (next == LODGE_REENTER);
+		/* What the guest reads and writes of its TPR then has to be looked at. */
+	} while (next == LODGE_REENTER && likely(!vcpu->vapic_addr));
 	return next;
 }
 
@@ -66,6 +68,8 @@ static int run_window(struct lodge_vcpu *vcpu)
 	enum lodge_next next = LODGE_REENTER;
 	bool on;
 
+	if (unlikely(vcpu->vapic_addr))
+		lodge_vapic_to_guest(vcpu);
 	kernel_fpu_begin_mask(0);
 	local_irq_disable();
 
@@ -103,6 +107,8 @@ static int run_window(struct lodge_vcpu *vcpu)
 		schedule_timeout_interruptible(1);
 		return LODGE_REENTER;
 	}
+	if (unlikely(vcpu->vapic_addr))
+		lodge_vapic_from_guest(vcpu);
 	return next == LODGE_SLOW ? lodge_backend->exit(vcpu) : LODGE_REENTER;
 }
 
@@ -142,6 +148,13 @@ static int serve_requests(struct lodge_vcpu *vcpu)
 		lodge_kvmclock_update(vcpu);
 	if (lodge_take_request(vcpu, LODGE_REQ_TRIPLE_FAULT))
 		return lodge_exit_shutdown(vcpu);
+	if (lodge_take_request(vcpu, LODGE_REQ_IOAPIC_EOI)) {
+		vcpu->run->exit_reason = KVM_EXIT_IOAPIC_EOI;
+		vcpu->run->eoi.vector = vcpu->eoi_vector;
+		return LODGE_TO_USER;
+	}
+	if (lodge_take_request(vcpu, LODGE_REQ_TPR_ACCESS))
+		return lodge_exit_tpr_access(vcpu);
 	return LODGE_REENTER;
 }
 
@@ -195,8 +208,7 @@ static int run_loop(struct lodge_vcpu *vcpu)
 		if (r <= 0)
 			return r;
 
-		if (!vcpu->lapic && READ_ONCE(run->request_interrupt_window) &&
-		    lodge_ready_for_user_irq(vcpu)) {
+		if (lodge_wants_irq_window(vcpu) && lodge_ready_for_user_irq(vcpu)) {
 			run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 			return 0;
 		}
@@ -216,7 +228,7 @@ static void fill_run(struct lodge_vcpu *vcpu)
 	run->if_flag = !!(vcpu->st.rflags & X86_EFLAGS_IF);
 	run->cr8 = lodge_get_cr8(vcpu);
 	run->apic_base = lodge_get_apic_base(vcpu);
-	run->ready_for_interrupt_injection = vcpu->lapic || lodge_ready_for_user_irq(vcpu);
+	run->ready_for_interrupt_injection = !vcpu->user_pic || lodge_ready_for_user_irq(vcpu);
 	run->flags = 0;
 }
 

@@ -91,12 +91,17 @@ static void get_sregs_common(struct lodge_vcpu *vcpu, struct kvm_sregs *sregs)
 	sregs->apic_base = lodge_get_apic_base(vcpu);
 }
 
-/* The interrupt whose delivery began, or that KVM_INTERRUPT left: its vector, or -1. */
+/*
+ * The interrupt whose delivery began, or that KVM_INTERRUPT left: its vector, or -1. An
+ * ExtINT that the local APIC holds back is no part of any state, as in KVM.
+ */
 static int irq_on_its_way(const struct lodge_vcpu *vcpu)
 {
 	const struct lodge_events *ev = &vcpu->ev;
 
-	return ev->irq_injected && !ev->irq_soft ? ev->irq_vector : ev->user_irq;
+	if (ev->irq_injected && !ev->irq_soft)
+		return ev->irq_vector;
+	return vcpu->lapic ? -1 : ev->user_irq;
 }
 
 void lodge_get_sregs(struct lodge_vcpu *vcpu, struct kvm_sregs *sregs)
@@ -378,7 +383,8 @@ int lodge_set_events(struct lodge_vcpu *vcpu, const struct kvm_vcpu_events *even
 	ex->has_payload = ex->pending && events->exception_has_payload;
 	ex->payload = ex->has_payload ? events->exception_payload : 0;
 
-	ev->user_irq = -1;
+	if (!vcpu->lapic)
+		ev->user_irq = -1;
 	ev->irq_injected = events->interrupt.injected;
 	ev->irq_vector = events->interrupt.nr;
 	ev->irq_soft = events->interrupt.soft;

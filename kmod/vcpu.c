@@ -28,6 +28,7 @@
 #include "run.h"
 #include "state.h"
 #include "trace.h"
+#include "vapic.h"
 #include "vcpu.h"
 #include "vm.h"
 
@@ -126,6 +127,20 @@ static void irqchip_event(struct lapic *l, enum lapic_event event, u8 vector)
 	lodge_vcpu_kick(vcpu);
 }
 
+/* On the vCPU's own thread, in any tier. */
+static void irqchip_eoi_exit(struct lapic *l, u8 vector)
+{
+	struct lodge_vcpu *vcpu = lapic_to_vcpu(l);
+
+	vcpu->eoi_vector = vector;
+	lodge_make_request(vcpu, LODGE_REQ_IOAPIC_EOI);
+}
+
+static void irqchip_tpr_access(struct lapic *l, bool write)
+{
+	lodge_tpr_access(lapic_to_vcpu(l), write);
+}
+
 static u64 irqchip_tsc_to_ns(struct lapic *l, u64 tsc)
 {
 	return ktime_get_ns() + lodge_tsc_deadline_ns(lapic_to_vcpu(l), tsc);
@@ -140,6 +155,8 @@ const struct irqchip_ops lodge_irqchip_ops = {
 	.kick = irqchip_kick,
 	.event = irqchip_event,
 	.tsc_to_ns = irqchip_tsc_to_ns,
+	.eoi_exit = irqchip_eoi_exit,
+	.tpr_access = irqchip_tpr_access,
 	.gsi_acked = irqchip_gsi_acked,
 };
 
@@ -254,6 +271,7 @@ static struct lodge_vcpu *vcpu_alloc(struct lodge_vm *vm, u32 id)
 	vcpu->vm = vm;
 	vcpu->id = id;
 	vcpu->cpu = -1;
+	vcpu->user_pic = vm->ic.kind != IRQCHIP_KERNEL;
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
 
@@ -341,8 +359,11 @@ static int ioctl_interrupt(struct lodge_vcpu *vcpu, void __user *argp)
 		return -EFAULT;
 	if (irq.irq > 255)
 		return -EINVAL;
-	if (vcpu->lapic)
+	if (!vcpu->user_pic)
 		return -ENXIO;
+	/* Beside a local APIC it is an ExtINT, which may have to wait. */
+	if (vcpu->lapic && vcpu->ev.user_irq >= 0)
+		return -EEXIST;
 	vcpu->ev.user_irq = irq.irq;
 	lodge_make_request(vcpu, LODGE_REQ_EVENT);
 	return 0;
@@ -505,6 +526,7 @@ static long ioctl_set_lapic(struct lodge_vcpu *vcpu, void __user *argp)
 	return r;
 }
 
+<<<<<<< Updated upstream
 /*
  * A page that the guest shares its task priority by, for those whose accesses to the
  * LAPIC's register are patched. Not offered (KVM_CAP_VAPIC is 0); but QEMU says that
@@ -519,6 +541,31 @@ static long ioctl_vapic_addr(struct lodge_vcpu *vcpu, void __user *argp)
 	if (copy_from_user(&vapic, argp, sizeof(vapic)))
 		return -EFAULT;
 	return vapic.vapic_addr ? -EINVAL : 0;
+=======
+static long ioctl_tpr_access_reporting(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_tpr_access_ctl ctl;
+
+	if (copy_from_user(&ctl, argp, sizeof(ctl)))
+		return -EFAULT;
+	if (ctl.flags)
+		return -EINVAL;
+	/* Without an in-kernel local APIC user space sees them all. */
+	if (vcpu->lapic)
+		vcpu->lapic->report_tpr = ctl.enabled;
+	return 0;
+}
+
+static long ioctl_set_vapic_addr(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_vapic_addr va;
+
+	if (!vcpu->lapic)
+		return -EINVAL;
+	if (copy_from_user(&va, argp, sizeof(va)))
+		return -EFAULT;
+	return lodge_set_vapic_addr(vcpu, va.vapic_addr);
+>>>>>>> Stashed changes
 }
 
 static long ioctl_device_attr(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
@@ -574,8 +621,15 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return ioctl_get_lapic(vcpu, argp);
 	case KVM_SET_LAPIC:
 		return ioctl_set_lapic(vcpu, argp);
+<<<<<<< Updated upstream
 	case KVM_SET_VAPIC_ADDR:
 		return ioctl_vapic_addr(vcpu, argp);
+=======
+	case KVM_TPR_ACCESS_REPORTING:
+		return ioctl_tpr_access_reporting(vcpu, argp);
+	case KVM_SET_VAPIC_ADDR:
+		return ioctl_set_vapic_addr(vcpu, argp);
+>>>>>>> Stashed changes
 	case KVM_INTERRUPT:
 		return ioctl_interrupt(vcpu, argp);
 	case KVM_NMI:
@@ -642,7 +696,7 @@ static int check_vcpu_id(struct lodge_vm *vm, u32 id)
 {
 	unsigned int i;
 
-	if (id >= LODGE_MAX_VCPU_ID || vm->nr_vcpus >= LODGE_MAX_VCPUS)
+	if (id >= (vm->max_vcpu_id ?: LODGE_MAX_VCPU_ID) || vm->nr_vcpus >= LODGE_MAX_VCPUS)
 		return -EINVAL;
 	for (i = 0; i < vm->nr_vcpus; i++)
 		if (vm->vcpus[i]->id == id)

@@ -94,7 +94,7 @@ struct lodge_events {
 	bool nmi_masked;	/* blocked until IRET */
 	u8 nmi_pending;		/* taken from nmi_queued, at most 2 */
 	u8 shadow;		/* KVM_X86_SHADOW_INT_STI | _MOV_SS */
-	int user_irq;		/* KVM_INTERRUPT without an irqchip: vector, or -1 */
+	int user_irq;		/* KVM_INTERRUPT without an in-kernel PIC: vector, or -1 */
 	atomic_t nmi_queued;	/* shared: KVM_NMI, LAPIC */
 };
 
@@ -110,6 +110,8 @@ enum lodge_request {
 	LODGE_REQ_KICK,		/* leave the window, look at everything */
 	LODGE_REQ_CLOCK,	/* write the kvmclock page */
 	LODGE_REQ_TRIPLE_FAULT,
+	LODGE_REQ_IOAPIC_EOI,	/* KVM_EXIT_IOAPIC_EOI for eoi_vector */
+	LODGE_REQ_TPR_ACCESS,	/* KVM_EXIT_TPR_ACCESS for tpr_rip */
 };
 
 /*
@@ -160,8 +162,10 @@ struct lodge_vcpu {
 	bool flush_tlb;			/* guest translations of this vCPU are stale */
 	bool dr_touched;		/* load the guest's DRs in the next window */
 	bool tpr_window;		/* backend->tpr_window() is on */
+	bool user_pic;			/* no PIC in the kernel: KVM_INTERRUPT may come */
 	u8 cr8;				/* the guest's TPR >> 4; the LAPIC has the full one */
 	u64 stage2_flushed;		/* mem.flush_gen this vCPU has acted on */
+	u64 vapic_addr;			/* KVM_SET_VAPIC_ADDR: vapic.c */
 	struct kvm_run *run;
 	struct lodge_exit exit;
 	struct lodge_events ev;
@@ -180,6 +184,9 @@ struct lodge_vcpu {
 	struct lapic lapic_storage;
 	unsigned long pending_init_sipi;/* shared: bits for INIT and SIPI */
 	u8 sipi_vector;
+	u8 eoi_vector;			/* split irqchip: of LODGE_REQ_IOAPIC_EOI */
+	bool tpr_write;			/* vapic.c */
+	u64 tpr_rip;
 
 	struct lodge_fpu *fpu;		/* fpu.c */
 	struct kvm_cpuid_entry2 *cpuid;	/* cpuid.c */

@@ -76,6 +76,18 @@ static int create_irqchip(struct lodge_vm *vm)
 	return r;
 }
 
+int lodge_create_split_irqchip(struct lodge_vm *vm, u64 pins)
+{
+	int r;
+
+	if (pins > IRQCHIP_MAX_ROUTES)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	r = vm->nr_vcpus ? -EEXIST : irqchip_create_split(&vm->ic, pins);
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int create_pit(struct lodge_vm *vm, u32 flags)
 {
 	int r;
@@ -304,8 +316,25 @@ static int ioctl_boot_cpu(struct lodge_vm *vm, unsigned long id)
 	mutex_lock(&vm->lock);
 	if (vm->nr_vcpus)
 		r = -EBUSY;
+	else if (vm->max_vcpu_id && id >= vm->max_vcpu_id)
+		r = -EINVAL;
 	else
 		vm->boot_cpu_id = id;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
+int lodge_set_max_vcpu_id(struct lodge_vm *vm, u64 max)
+{
+	int r = 0;
+
+	if (max > LODGE_MAX_VCPU_ID)
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if ((vm->max_vcpu_id && vm->max_vcpu_id != max) || vm->boot_cpu_id > max)
+		r = -EINVAL;
+	else
+		vm->max_vcpu_id = max;
 	mutex_unlock(&vm->lock);
 	return r;
 }

@@ -17,7 +17,7 @@
 #include "irqchip/irqchip.h"
 
 #define LODGE_MAX_VCPUS		64
-#define LODGE_MAX_VCPU_ID	256	/* exclusive; xAPIC ids fit one byte */
+#define LODGE_MAX_VCPU_ID	IRQCHIP_MAX_APIC_ID	/* exclusive */
 
 struct lodge_vcpu;
 
@@ -58,6 +58,7 @@ struct lodge_vm {
 
 	struct lodge_clock clock;
 	u32 boot_cpu_id;		/* KVM_SET_BOOT_CPU_ID: the vCPU that starts running */
+	u32 max_vcpu_id;		/* KVM_CAP_MAX_VCPU_ID, exclusive; 0: not set */
 	unsigned long tss_addr;
 	u64 identity_map_addr;
 };
@@ -68,6 +69,18 @@ void lodge_vm_kill(struct lodge_vm *vm, const char *why);
 /* Drops one reference; the last frees the VM. Process context. */
 void lodge_vm_get(struct lodge_vm *vm);
 void lodge_vm_put(struct lodge_vm *vm);
+
+/*
+ * vm.c: serves KVM_CAP_SPLIT_IRQCHIP, with as many GSIs for user space's IOAPIC: 0,
+ * -EINVAL (too many), -EEXIST (there is an irqchip, or a vCPU), -ENOMEM.
+ */
+int lodge_create_split_irqchip(struct lodge_vm *vm, u64 pins);
+
+/*
+ * vm.c: serves KVM_CAP_MAX_VCPU_ID, the bound of vCPU ids, which is set once: 0, or
+ * -EINVAL when it is above the module's own, below the boot CPU's, or another than before.
+ */
+int lodge_set_max_vcpu_id(struct lodge_vm *vm, u64 max);
 
 /* vm.c: serves KVM_CREATE_VM: an fd, or an errno. */
 int lodge_vm_create(unsigned long type);

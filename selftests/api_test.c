@@ -58,6 +58,9 @@ static const struct {
 	{ KVM_CAP_USER_NMI, 1 },
 	{ KVM_CAP_IRQ_ROUTING, 1 },
 	{ KVM_CAP_IRQ_INJECT_STATUS, 1 },
+	{ KVM_CAP_SPLIT_IRQCHIP, 1 },
+	{ KVM_CAP_X2APIC_API, 3 },
+	{ KVM_CAP_VAPIC, 1 },
 	{ KVM_CAP_IRQFD, 1 },
 	{ KVM_CAP_IOEVENTFD, 1 },
 	{ KVM_CAP_ADJUST_CLOCK, 1 },
@@ -267,6 +270,7 @@ TEST_F(api, vcpu_ids)
 	EXPECT_EQ(-EEXIST, __vcpu_create(&self->vm, &vcpu, 1));
 }
 
+<<<<<<< Updated upstream
 /* QEMU says at each reset that there is no such page, and dies of a refusal. */
 TEST_F(api, no_vapic_page)
 {
@@ -280,6 +284,25 @@ TEST_F(api, no_vapic_page)
 	vcpu_create(&vm, &vcpu, 0);
 	EXPECT_EQ(0, __vcpu_ioctl(&vcpu, KVM_SET_VAPIC_ADDR, &none));
 	EXPECT_EQ(-EFAULT, __vcpu_ioctl(&vcpu, KVM_SET_VAPIC_ADDR, 1));
+=======
+/* User space may promise that ids stay small. */
+TEST(max_vcpu_id)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_MAX_VCPU_ID };
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_create_bare(&vm);
+	cap.args[0] = (u64)vm_cap(&vm, KVM_CAP_MAX_VCPU_ID) + 1;
+	EXPECT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = 7;
+	EXPECT_EQ(0, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	EXPECT_EQ(0, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = 8;
+	EXPECT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	EXPECT_EQ(-EINVAL, __vcpu_create(&vm, &vcpu, 7));
+	EXPECT_EQ(0, __vcpu_create(&vm, &vcpu, 6));
+>>>>>>> Stashed changes
 	vcpu_destroy(&vcpu);
 	vm_destroy(&vm);
 }

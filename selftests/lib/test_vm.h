@@ -139,6 +139,8 @@ void vcpu_setup_real(struct test_vcpu *vcpu, u16 cs, u16 ip);
 void vcpu_setup_prot32(struct test_vcpu *vcpu, u32 eip);
 void vcpu_setup_long(struct test_vcpu *vcpu, void (*fn)(u64),
 		     u64 arg);
+void vcpu_setup_long_stack(struct test_vcpu *vcpu, void (*fn)(u64), u64 arg,
+			   u64 stack);
 void vm_place(struct test_vm *vm, u64 gpa, const void *start,
 	      const void *end);
 

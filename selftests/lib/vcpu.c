@@ -236,11 +236,14 @@ void vcpu_setup_prot32(struct test_vcpu *vcpu, u32 eip)
 	set_regs(vcpu, eip, GUEST_STACKS, 0);
 }
 
-/* 64-bit mode, CPL 0, interrupts off, about to call @fn(@arg). */
-void vcpu_setup_long(struct test_vcpu *vcpu, void (*fn)(u64),
-		     u64 arg)
+/*
+ * 64-bit mode, CPL 0, interrupts off, about to call @fn(@arg), on a stack that
+ * ends at @stack.
+ */
+void vcpu_setup_long_stack(struct test_vcpu *vcpu, void (*fn)(u64), u64 arg,
+			   u64 stack)
 {
-	u64 rsp = GUEST_STACKS - vcpu->id * GUEST_STACK_SIZE - 8;
+	u64 rsp = stack - 8;
 	struct kvm_segment seg;
 	struct kvm_sregs sregs;
 
@@ -258,6 +261,14 @@ void vcpu_setup_long(struct test_vcpu *vcpu, void (*fn)(u64),
 
 	*(u64 *)vm_ptr(vcpu->vm, rsp) = (uintptr_t)guest_return;
 	set_regs(vcpu, (uintptr_t)fn, rsp, arg);
+}
+
+/* The same, on the vCPU's own stack: there is room for those with ids to 31. */
+void vcpu_setup_long(struct test_vcpu *vcpu, void (*fn)(u64),
+		     u64 arg)
+{
+	vcpu_setup_long_stack(vcpu, fn, arg,
+			      GUEST_STACKS - vcpu->id * GUEST_STACK_SIZE);
 }
 
 void vm_with_vcpu(struct test_vm *vm, struct test_vcpu *vcpu,
