@@ -526,22 +526,6 @@ static long ioctl_set_lapic(struct lodge_vcpu *vcpu, void __user *argp)
 	return r;
 }
 
-<<<<<<< Updated upstream
-/*
- * A page that the guest shares its task priority by, for those whose accesses to the
- * LAPIC's register are patched. Not offered (KVM_CAP_VAPIC is 0); but QEMU says that
- * there is none at each reset, whatever the capability, and dies of an error.
- */
-static long ioctl_vapic_addr(struct lodge_vcpu *vcpu, void __user *argp)
-{
-	struct kvm_vapic_addr vapic;
-
-	if (!vcpu->lapic)
-		return -EINVAL;
-	if (copy_from_user(&vapic, argp, sizeof(vapic)))
-		return -EFAULT;
-	return vapic.vapic_addr ? -EINVAL : 0;
-=======
 static long ioctl_tpr_access_reporting(struct lodge_vcpu *vcpu, void __user *argp)
 {
 	struct kvm_tpr_access_ctl ctl;
@@ -565,7 +549,6 @@ static long ioctl_set_vapic_addr(struct lodge_vcpu *vcpu, void __user *argp)
 	if (copy_from_user(&va, argp, sizeof(va)))
 		return -EFAULT;
 	return lodge_set_vapic_addr(vcpu, va.vapic_addr);
->>>>>>> Stashed changes
 }
 
 static long ioctl_device_attr(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
@@ -621,15 +604,10 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return ioctl_get_lapic(vcpu, argp);
 	case KVM_SET_LAPIC:
 		return ioctl_set_lapic(vcpu, argp);
-<<<<<<< Updated upstream
-	case KVM_SET_VAPIC_ADDR:
-		return ioctl_vapic_addr(vcpu, argp);
-=======
 	case KVM_TPR_ACCESS_REPORTING:
 		return ioctl_tpr_access_reporting(vcpu, argp);
 	case KVM_SET_VAPIC_ADDR:
 		return ioctl_set_vapic_addr(vcpu, argp);
->>>>>>> Stashed changes
 	case KVM_INTERRUPT:
 		return ioctl_interrupt(vcpu, argp);
 	case KVM_NMI:

@@ -270,7 +270,6 @@ TEST_F(api, vcpu_ids)
 	EXPECT_EQ(-EEXIST, __vcpu_create(&self->vm, &vcpu, 1));
 }
 
-<<<<<<< Updated upstream
 /* QEMU says at each reset that there is no such page, and dies of a refusal. */
 TEST_F(api, no_vapic_page)
 {
@@ -284,7 +283,10 @@ TEST_F(api, no_vapic_page)
 	vcpu_create(&vm, &vcpu, 0);
 	EXPECT_EQ(0, __vcpu_ioctl(&vcpu, KVM_SET_VAPIC_ADDR, &none));
 	EXPECT_EQ(-EFAULT, __vcpu_ioctl(&vcpu, KVM_SET_VAPIC_ADDR, 1));
-=======
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 /* User space may promise that ids stay small. */
 TEST(max_vcpu_id)
 {
@@ -302,7 +304,6 @@ TEST(max_vcpu_id)
 	EXPECT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
 	EXPECT_EQ(-EINVAL, __vcpu_create(&vm, &vcpu, 7));
 	EXPECT_EQ(0, __vcpu_create(&vm, &vcpu, 6));
->>>>>>> Stashed changes
 	vcpu_destroy(&vcpu);
 	vm_destroy(&vm);
 }
