@@ -135,13 +135,27 @@ run_tests() {
 	[ -z "$failed" ] || reboot -f
 }
 
+# busybox's poweroff, halt and reboot signal the first process, which is this one.
+trap 'poweroff -f' USR1 USR2
+trap 'reboot -f' TERM
+
+# A shell with its own session and the console as its terminal.  This shell must
+# not wait for it in the foreground, or it would hear no signal before its end;
+# nor start it with "&", which would make it and all its children deaf to Ctrl-C.
+# The second setsid finds itself the leader of a group, and forks.
+give_shell() {
+	say "kernel $(uname -r); exit or poweroff powers the guest off"
+	cd /root || cd /
+	setsid setsid cttyhack sh -c 'sh -l; kill -USR2 1'
+	while :; do
+		sleep 3600 &
+		wait $!
+	done
+}
+
 load_modules
 tests=$(argument lodge.test)
 [ -z "$(argument lodge.report)" ] || report
 [ -z "$tests" ] || run_tests "$tests"
-if [ -z "$tests$(argument lodge.report)" ]; then
-	say "kernel $(uname -r); 'exit' powers off"
-	cd /root || cd /
-	setsid cttyhack sh -l
-fi
+[ -n "$tests$(argument lodge.report)" ] || give_shell
 poweroff -f
