@@ -73,12 +73,15 @@ const char *boot_load(const struct guest_memory *memory, const struct boot_input
 {
 	const struct kernel_image *image = input->image;
 	size_t cmdline = strlen(input->cmdline);
+	u32 cmdline_max;
 	u64 end = memory_low_end(memory);
 	u64 kernel, initrd = 0, top;
 
-	if (cmdline > image->cmdline_max || cmdline >= BOOT_CMDLINE_MAX)
-		return error("the command line has %zu characters; this kernel takes %u",
-			     cmdline, image->cmdline_max);
+	cmdline_max = image->cmdline_max < BOOT_CMDLINE_MAX ? image->cmdline_max :
+							      BOOT_CMDLINE_MAX - 1;
+	if (cmdline > cmdline_max)
+		return error("--append is too long: the command line has %zu characters with it, and this kernel takes %u",
+			     cmdline, cmdline_max);
 	kernel = place_kernel(image, end);
 	if (!kernel)
 		return error("--memory is too small: this kernel needs %llu MiB to start",

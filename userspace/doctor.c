@@ -67,6 +67,18 @@ __printf(2, 3) static void bad(const char *remedy, const char *format, ...)
 	va_end(args);
 }
 
+/* Cannot be told before something that was found missing is there. */
+__printf(1, 2) static void skip(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	printf("-     ");
+	vprintf(format, args);
+	printf("\n");
+	va_end(args);
+}
+
 static bool exists(const char *path)
 {
 	return !access(path, F_OK);
@@ -99,7 +111,8 @@ static bool disabled_by_firmware(void)
 	return value & VM_CR_SVMDIS;
 }
 
-static void check_cpu(void)
+/* Returns whether there is an SVM that somebody could hold. */
+static bool check_cpu(void)
 {
 	u32 eax, ebx, ecx, edx;
 	char vendor[13] = "";
@@ -111,7 +124,7 @@ static void check_cpu(void)
 	if (!__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) || !(ecx & BIT(2))) {
 		bad("use an AMD CPU, or nested virtualization, or the emulated host of scripts/bed",
 		    "CPU (%s): no SVM", vendor);
-		return;
+		return false;
 	}
 	good("CPU (%s): SVM", vendor);
 	if (disabled_by_firmware())
@@ -122,6 +135,7 @@ static void check_cpu(void)
 	else
 		bad("use a CPU with nested paging; in a virtual machine, let it through",
 		    "no nested paging (NPT)");
+	return true;
 }
 
 static void check_fpu(void)
@@ -176,41 +190,52 @@ static void check_holder(void)
 		good("nobody else is there to hold SVM");
 }
 
-static void check_module(const char *release)
+/* Returns whether the module could be built here; @needed: for want of one. */
+static bool check_headers(const char *release, bool needed)
 {
+	static const char remedy[] = "'apt-get install linux-headers-$(uname -r)'";
 	char build[256];
 
-	if (exists("/sys/module/" MODULE_NAME)) {
-		good("module: loaded");
-		return;
-	}
-	if (module_is_installed()) {
-		if (exists(DEFAULT_DEVICE))
-			good("module: installed");
-		else
-			bad("'modprobe " MODULE_NAME "' as root", "module: installed, not loaded");
-	} else {
-		bad("'make && make install' in Lodge's source; then 'modprobe " MODULE_NAME "'",
-		    "module: not installed for %s", release);
-	}
 	snprintf(build, sizeof(build), "/lib/modules/%s/build/Makefile", release);
 	if (exists(build))
 		good("kernel headers for %s", release);
+	else if (needed)
+		bad(remedy, "no kernel headers for %s, so the module cannot be built here", release);
 	else
-		note("'apt-get install linux-headers-$(uname -r)'",
-		     "no kernel headers for %s, so the module cannot be built here", release);
+		note(remedy, "no kernel headers for %s, so the module cannot be built here", release);
+	return exists(build);
+}
+
+/* In the order in which one needs the other.  Returns whether the module is loaded. */
+static bool check_module(const char *release)
+{
+	bool loaded = exists("/sys/module/" MODULE_NAME) || exists(DEFAULT_DEVICE);
+	bool installed = module_is_installed();
+	bool buildable = loaded || check_headers(release, !installed);
+
 	if (first_char("/sys/module/module/parameters/sig_enforce") == 'Y')
 		note("sign lodge.ko with a key that the kernel trusts, or turn Secure Boot off",
 		     "the kernel takes only signed modules");
+	if (loaded)
+		good("module: loaded");
+	else if (installed)
+		bad("'modprobe " MODULE_NAME "' as root", "module: installed, not loaded");
+	else if (buildable)
+		bad("'make && make install' in Lodge's source; then 'modprobe " MODULE_NAME "'",
+		    "module: not installed for %s", release);
+	else
+		skip("module: not installed for %s; needs the headers", release);
+	return loaded;
 }
 
 static void check_node(void)
 {
 	int fd = open(DEFAULT_DEVICE, O_RDWR | O_CLOEXEC);
-	int version;
+	int version, vcpus;
 
 	if (fd < 0 && errno == ENOENT) {
-		bad("load the module", "there is no " DEFAULT_DEVICE);
+		bad("'rmmod " MODULE_NAME "' and 'modprobe " MODULE_NAME "' as root",
+		    "the module is loaded, but there is no " DEFAULT_DEVICE);
 		return;
 	}
 	if (fd < 0 && errno == EACCES) {
@@ -223,9 +248,10 @@ static void check_node(void)
 		return;
 	}
 	version = ioctl(fd, KVM_GET_API_VERSION, 0);
+	vcpus = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
 	close(fd);
 	if (version == KVM_API_VERSION)
-		good(DEFAULT_DEVICE ": API version %d", version);
+		good(DEFAULT_DEVICE ": API version %d, at most %d vCPUs", version, vcpus);
 	else
 		bad("unload what made it, and load lodge.ko",
 		    DEFAULT_DEVICE " does not speak version %d of the KVM API", KVM_API_VERSION);
@@ -255,6 +281,7 @@ static void check_defaults(const char *release)
 int doctor_main(int argc, char **argv)
 {
 	struct utsname name;
+	bool has_svm;
 
 	if (argc > 1 && !strcmp(argv[1], "--help")) {
 		printf("%s", doctor_help);
@@ -263,11 +290,16 @@ int doctor_main(int argc, char **argv)
 	if (argc > 1)
 		bad_input("doctor takes no options, but got '%s'", argv[1]);
 	uname(&name);
-	check_cpu();
+	has_svm = check_cpu();
 	check_fpu();
-	check_holder();
-	check_module(name.release);
-	check_node();
+	if (has_svm)
+		check_holder();
+	else
+		skip("who holds SVM: needs a CPU that has it");
+	if (check_module(name.release))
+		check_node();
+	else
+		skip(DEFAULT_DEVICE ": needs the module");
 	check_defaults(name.release);
 	printf("%s\n", failed ? "This host cannot run guests yet." : "This host can run guests.");
 	if (fflush(stdout))

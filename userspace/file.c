@@ -82,3 +82,14 @@ int file_write(const char *path, const void *data, size_t size)
 		unlink(path);
 	return error;
 }
+
+bool file_is_same(const char *path, const char *other)
+{
+	struct stat a, b;
+
+	if (stat(path, &a) || stat(other, &b))
+		return false;
+	if (S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode))
+		return a.st_rdev == b.st_rdev;
+	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}

@@ -21,4 +21,7 @@ int file_read(const char *path, size_t max, struct file *file);
 /* Write all of @data to @path; a file that could not be completed is removed. */
 int file_write(const char *path, const void *data, size_t size);
 
+/* Whether both exist and are one file, or one block device. */
+bool file_is_same(const char *path, const char *other);
+
 #endif

@@ -20,7 +20,8 @@ static const char run_help[] =
 "                           --disk: a small built-in one with a busybox shell\n"
 "  --append TEXT            add TEXT to the guest's command line\n"
 "  --memory SIZE            guest memory, with K, M, G or T; default: 512M\n"
-"  --cpus N                 virtual CPUs, 1 to 254; default: 1\n"
+"  --cpus N                 virtual CPUs, 1 to what the module takes ('lodge doctor'\n"
+"                           tells it; 254 at most); default: 1\n"
 "  --disk F[,readonly]      a raw image or block device; up to 6 times\n"
 "  --net tap=NAME           a network card on the tap interface NAME\n"
 "  --device NODE            the hypervisor's node; default: " DEFAULT_DEVICE "\n"
@@ -69,8 +70,33 @@ static const struct option initramfs_table[] = {
 	{ },
 };
 
+/* Say what is wrong with @word, which getopt_long() did not take. */
+static noreturn void bad_option(const char *word, const struct option *table,
+				const char *command)
+{
+	size_t len = strcspn(word, "="), used = 0;
+	unsigned int matches = 0;
+	char names[256] = "";
+	bool exact = false;
+
+	for (; !strncmp(word, "--", 2) && table->name; table++) {
+		if (strncmp(table->name, word + 2, len - 2))
+			continue;
+		exact |= !table->name[len - 2];
+		used += (size_t)snprintf(names + used, sizeof(names) - used, "%s--%s",
+					 matches++ ? " or " : "", table->name);
+		if (used >= sizeof(names))
+			break;
+	}
+	if (!matches)
+		bad_input("%.*s is no option; see 'lodge %s --help'", (int)len, word, command);
+	if (matches > 1 && !exact)
+		bad_input("%.*s is ambiguous: %s", (int)len, word, names);
+	bad_input("%.*s takes no value", (int)len, word);
+}
+
 /*
- * getopt_long() with our own messages.  Returns the option, or -1 at the end.
+ * getopt_long() with our own messages, for @letters that start with "+:".  Returns the option, or -1 at the end.
  * @command names the subcommand whose --help lists the options.
  */
 static int next_option(int argc, char **argv, const char *letters, const struct option *table,
@@ -84,8 +110,7 @@ static int next_option(int argc, char **argv, const char *letters, const struct 
 	if (option == ':')
 		bad_input("%s needs a value; see 'lodge %s --help'", argv[optind - 1], command);
 	if (option == '?')
-		bad_input("%s is no option, or ambiguous, or takes no value; see 'lodge %s --help'",
-			  argv[at], command);
+		bad_option(argv[at], table, command);
 	if (option == -1 && optind < argc)
 		bad_input("unexpected argument '%s'; see 'lodge %s --help'", argv[optind], command);
 	return option;
@@ -102,13 +127,11 @@ static noreturn void print_help(const char *text)
 static void check(const char *error, const char *option)
 {
 	if (error)
-		bad_input("%s %s: %s", option, optarg, error);
+		bad_input("%s %s: %s", option, *optarg ? optarg : "''", error);
 }
 
 static void run_option(int option, struct run_options *options)
 {
-	u64 number;
-
 	switch (option) {
 	case OPT_KERNEL:
 		options->kernel = optarg;
@@ -123,8 +146,7 @@ static void run_option(int option, struct run_options *options)
 		check(parse_memory(optarg, &options->memory), "--memory");
 		break;
 	case OPT_CPUS:
-		check(parse_number(optarg, 1, MAX_CPUS, &number), "--cpus");
-		options->cpus = (unsigned int)number;
+		check(parse_cpus(optarg, &options->cpus), "--cpus");
 		break;
 	case OPT_DISK:
 		if (options->nr_disks == MAX_DISKS)
@@ -162,7 +184,7 @@ void parse_run_options(int argc, char **argv, struct run_options *options)
 		.memory = MIB(512),
 		.cpus = 1,
 	};
-	while ((option = next_option(argc, argv, ":", run_table, "run")) != -1)
+	while ((option = next_option(argc, argv, "+:", run_table, "run")) != -1)
 		run_option(option, options);
 }
 
@@ -171,7 +193,7 @@ void parse_initramfs_options(int argc, char **argv, struct initramfs_options *op
 	int option;
 
 	*options = (struct initramfs_options){ };
-	while ((option = next_option(argc, argv, ":o:", initramfs_table, "initramfs")) != -1) {
+	while ((option = next_option(argc, argv, "+:o:", initramfs_table, "initramfs")) != -1) {
 		switch (option) {
 		case 'o':
 			options->output = optarg;

@@ -11,69 +11,77 @@
 
 #include "parse.h"
 
-/* strtoull() alone would take "-1", " 1" and "+1". */
-static bool parse_digits(const char *text, char **end, u64 *number)
+#define STRING(x)	#x
+#define AS_TEXT(x)	STRING(x)
+
+/*
+ * The digits at the start of @text; too large a number becomes UINT64_MAX, and
+ * *@fits false.  strtoull() alone would take "-1", " 1" and "+1".
+ */
+static bool parse_digits(const char *text, char **end, u64 *number, bool *fits)
 {
 	if (!isdigit((unsigned char)*text))
 		return false;
 	errno = 0;
 	*number = strtoull(text, end, 10);
-	return !errno;
+	*fits = !errno;
+	return true;
 }
 
-const char *parse_size(const char *text, u64 *size)
+/* A size as it is written: @suffix is the letter after the digits, or NUL. */
+static bool parse_suffixed(const char *text, u64 *size, char *suffix, bool *fits)
 {
 	static const char suffixes[] = "KMGT";
-	static const char expected[] = "a number with an optional K, M, G or T is expected";
 	unsigned int shift = 0;
 	u64 number;
 	char *end;
 
-	if (!parse_digits(text, &end, &number))
-		return expected;
+	if (!parse_digits(text, &end, &number, fits))
+		return false;
+	*suffix = *end;
 	if (*end) {
-		const char *suffix = strchr(suffixes, toupper((unsigned char)*end));
+		const char *at = strchr(suffixes, toupper((unsigned char)*end));
 
-		if (!suffix || end[1])
-			return expected;
-		shift = 10 * (unsigned int)(suffix - suffixes + 1);
+		if (!at || end[1])
+			return false;
+		shift = 10 * (unsigned int)(at - suffixes + 1);
 	}
 	if (number > UINT64_MAX >> shift)
-		return "it does not fit in 64 bits";
+		*fits = false;
 	*size = number << shift;
-	return NULL;
+	return true;
 }
 
 const char *parse_memory(const char *text, u64 *size)
 {
-	const char *error;
+	char suffix;
 	u64 bytes;
+	bool fits;
 
-	error = parse_size(text, &bytes);
-	if (error)
-		return error;
-	if (bytes < MEMORY_MIN)
-		return "a guest needs at least 16M (did you leave out the M?)";
-	if (bytes > MEMORY_MAX)
+	if (!parse_suffixed(text, &bytes, &suffix, &fits))
+		return "a number with an optional K, M, G or T is expected";
+	if (!fits || bytes > MEMORY_MAX)
 		return "at most 512G is supported";
+	if (bytes && bytes < MEMORY_MIN && !suffix)
+		return "a guest needs at least 16M (did you leave out the M?)";
+	if (bytes < MEMORY_MIN)
+		return "a guest needs at least 16M";
 	if (bytes % MIB(1))
 		return "a whole number of megabytes is expected";
 	*size = bytes;
 	return NULL;
 }
 
-const char *parse_number(const char *text, u64 min, u64 max, u64 *number)
+const char *parse_cpus(const char *text, unsigned int *cpus)
 {
-	u64 value;
+	u64 number;
 	char *end;
+	bool fits;
 
-	if (!parse_digits(text, &end, &value) || *end)
-		return "a decimal number is expected";
-	if (value < min)
-		return "it is too small";
-	if (value > max)
-		return "it is too large";
-	*number = value;
+	if (!parse_digits(text, &end, &number, &fits) || *end || !fits || !number ||
+	    number > MAX_CPUS)
+		return "a number from 1 to " AS_TEXT(MAX_CPUS) " is expected";
+	*cpus = (unsigned int)number;
 	return NULL;
 }
 

@@ -27,14 +27,14 @@ struct disk_option {
 	bool readonly;
 };
 
-/* Bytes, with an optional K, M, G or T. */
-const char *parse_size(const char *text, u64 *size);
-
-/* A size that can be a guest's memory: in range, and whole megabytes. */
+/*
+ * Bytes, with an optional K, M, G or T, that can be a guest's memory: in range,
+ * and whole megabytes.
+ */
 const char *parse_memory(const char *text, u64 *size);
 
-/* A decimal number from @min to @max. */
-const char *parse_number(const char *text, u64 min, u64 max, u64 *number);
+/* A decimal number from 1 to MAX_CPUS. */
+const char *parse_cpus(const char *text, unsigned int *cpus);
 
 /* FILE or FILE,readonly; a comma in the name itself is written ",,". */
 const char *parse_disk(const char *text, struct disk_option *disk);

@@ -21,6 +21,7 @@
 #include "console.h"
 #include "devices.h"
 #include "file.h"
+#include "host_memory.h"
 #include "initramfs.h"
 #include "kernel.h"
 #include "layout.h"
@@ -86,6 +87,7 @@ static void prepare_input(struct machine *machine, const struct run_options *opt
 	const char *extra = "";
 	struct cpio cpio;
 
+	host_memory_check(options->memory);
 	kernel_open(options->kernel, &machine->kernel, &machine->image);
 	if (options->initrd)
 		read_initrd(machine, options);
@@ -106,8 +108,22 @@ static void prepare_input(struct machine *machine, const struct run_options *opt
 		host_error("out of memory");
 }
 
+/* The lock would refuse the second, but as if another program had the first. */
+static void check_disks(const struct run_options *options)
+{
+	const struct disk_option *disks = options->disks;
+
+	for (unsigned int i = 0; i < options->nr_disks; i++)
+		for (unsigned int j = 0; j < i; j++)
+			if (!(disks[i].readonly && disks[j].readonly) &&
+			    file_is_same(disks[i].path, disks[j].path))
+				bad_input("--disk %s: given twice; a disk can be shared if each is ',readonly'",
+					  disks[i].path);
+}
+
 static void open_devices(struct machine *machine, const struct run_options *options)
 {
+	check_disks(options);
 	for (unsigned int i = 0; i < options->nr_disks; i++)
 		machine->virtio[machine->nr_virtio++] = virtio_blk_open(&options->disks[i]);
 	if (options->tap)

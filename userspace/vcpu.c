@@ -183,7 +183,10 @@ static void describe(const struct vcpu *vcpu, const u8 *bytes, unsigned int coun
 
 		if (vm_ioctl(vcpu->fd, KVM_TRANSLATE, &at) < 0 || !at.valid)
 			return;
-		count = 15;
+		/* As long as an instruction can be, but no further than the page. */
+		count = 4096 - at.physical_address % 4096;
+		if (count > 15)
+			count = 15;
 		bytes = memory_at(&vcpu->vm->memory, at.physical_address, count);
 		if (!bytes)
 			return;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The runner's option values, CPUID topology and cpio writer.
+ * The runner's option values, its view of the host's memory, CPUID topology and cpio writer.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -9,74 +9,107 @@
 #include "runner_test.h"
 #include "userspace/cpio.h"
 #include "userspace/cpuid.h"
+#include "userspace/host_memory.h"
 #include "userspace/parse.h"
 
-static void check_size(const char *text, bool good, u64 expected)
+static void check_memory(const char *text, u64 expected)
 {
 	u64 size = 42;
-	const char *error = parse_size(text, &size);
+	const char *error = parse_memory(text, &size);
 	char what[80];
 
-	snprintf(what, sizeof(what), "size '%s' %s", text, good ? "is taken" : "is refused");
-	check(good ? !error && size == expected : error && size == 42, what);
+	snprintf(what, sizeof(what), "memory '%s' is %s", text, expected ? "taken" : "refused");
+	check(expected ? !error && size == expected : error && size == 42, what);
 }
 
-static void check_memory(const char *text, bool good)
+/* The reason for refusing @text has @word in it. */
+static void check_reason(const char *text, const char *word, bool is_there)
 {
 	const char *error;
 	char what[80];
-	u64 size = 0;
+	u64 size;
 
 	error = parse_memory(text, &size);
-	snprintf(what, sizeof(what), "memory '%s' %s", text, good ? "is taken" : "is refused");
-	check(good ? !error && size : error && !size, what);
+	snprintf(what, sizeof(what), "the reason for '%s' is %s'%s'", text,
+		 is_there ? "" : "not ", word);
+	check(error && !!strstr(error, word) == is_there, what);
 }
 
-static void test_sizes(void)
+static void test_memory(void)
 {
-	check_size("0", true, 0);
-	check_size("4096", true, 4096);
-	check_size("512M", true, MIB(512));
-	check_size("512m", true, MIB(512));
-	check_size("1T", true, GIB(1024));
-	check_size("16777215T", true, 16777215ull << 40);
-	check_size("18446744073709551615", true, UINT64_MAX);
-	check_size("18446744073709551616", false, 0);
-	check_size("16777216T", false, 0);
-	check_size("", false, 0);
-	check_size("M", false, 0);
-	check_size("-1", false, 0);
-	check_size("+1", false, 0);
-	check_size(" 1", false, 0);
-	check_size("1MB", false, 0);
-	check_size("1X", false, 0);
-	check_size("0x10", false, 0);
-	check_size("1.5G", false, 0);
+	check_memory("512M", MIB(512));
+	check_memory("512m", MIB(512));
+	check_memory("524288k", MIB(512));
+	check_memory("16M", MIB(16));
+	check_memory("16777216", MIB(16));
+	check_memory("512G", GIB(512));
+	check_memory("0", 0);
+	check_memory("512", 0);
+	check_memory("15M", 0);
+	check_memory("513G", 0);
+	check_memory("17825793", 0);	/* 17 MiB and a byte */
+	check_memory("33554431", 0);
+	check_memory("16777216T", 0);	/* 2^64 bytes */
+	check_memory("18446744073709551615", 0);
+	check_memory("18446744073709551616", 0);
+	check_memory("", 0);
+	check_memory("M", 0);
+	check_memory("-1", 0);
+	check_memory("+1", 0);
+	check_memory(" 512M", 0);
+	check_memory("512MB", 0);
+	check_memory("512X", 0);
+	check_memory("0x20000000", 0);
+	check_memory("1.5G", 0);
 
-	check_memory("512M", true);
-	check_memory("16M", true);
-	check_memory("512G", true);
-	check_memory("15M", false);
-	check_memory("513G", false);
-	check_memory("512", false);
-	check_memory("17825793", false);	/* 17 MiB and a byte */
-	check_memory("33554431", false);
+	check_reason("512", "leave out", true);
+	check_reason("1", "leave out", true);
+	check_reason("0", "leave out", false);
+	check_reason("0M", "leave out", false);
+	check_reason("15M", "leave out", false);
+	check_reason("1K", "leave out", false);
+	check_reason("16777216T", "at most", true);
+	check_reason("18446744073709551616", "at most", true);
+	check_reason("99999999999999999999M", "at most", true);
+	check_reason("99999999999999999999X", "at most", false);
 }
 
-static void test_numbers(void)
+static void test_host_memory(void)
 {
-	u64 number = 7;
+	static const char meminfo[] =
+		"MemTotal:        2048 kB\nMemFree:           10 kB\n"
+		"MemAvailable:    1024 kB\nSwapCached:         9 kB\nSwapTotal:       1024 kB\n";
+	struct host_memory host = { };
 
-	check(!parse_number("1", 1, 254, &number) && number == 1, "the lowest number is taken");
-	check(!parse_number("254", 1, 254, &number) && number == 254,
-	      "the highest number is taken");
-	check(parse_number("0", 1, 254, &number), "a lower number is refused");
-	check(parse_number("255", 1, 254, &number), "a higher number is refused");
-	check(parse_number("two", 1, 254, &number), "a word is refused");
-	check(parse_number("2,5", 1, 254, &number), "a fraction is refused");
-	check(parse_number("99999999999999999999", 1, 254, &number),
+	check(host_memory_parse(meminfo, &host) && host.total == MIB(2) &&
+	      host.available == MIB(1) && host.swap == MIB(1), "the host's memory is read");
+	check(host_memory_fit(&host, MIB(1)) == MEMORY_FITS, "what is available fits");
+	check(host_memory_fit(&host, MIB(1) + 1) == MEMORY_CROWDS, "more crowds the host");
+	check(host_memory_fit(&host, MIB(3)) == MEMORY_CROWDS, "memory and swap hold a guest");
+	check(host_memory_fit(&host, MIB(3) + 1) == MEMORY_EXCEEDS, "no more than these do");
+	check(!host_memory_parse("", &host), "an empty text is refused");
+	check(!host_memory_parse("MemTotal: 1 kB\nMemAvailable: 1 kB\n", &host),
+	      "a text without the swap is refused");
+	check(!host_memory_parse("MemTotal: x\nMemAvailable: 1 kB\nSwapTotal: 1 kB\n", &host),
+	      "a line without a number is refused");
+}
+
+static void test_cpus(void)
+{
+	unsigned int cpus = 7;
+
+	check(!parse_cpus("1", &cpus) && cpus == 1, "one CPU is taken");
+	check(!parse_cpus("254", &cpus) && cpus == 254, "254 CPUs are taken");
+	check(parse_cpus("0", &cpus), "no CPU is refused");
+	check(parse_cpus("255", &cpus), "255 CPUs are refused");
+	check(parse_cpus("", &cpus), "no number is refused");
+	check(parse_cpus("two", &cpus), "a word is refused");
+	check(parse_cpus("2,5", &cpus), "a fraction is refused");
+	check(parse_cpus("4294967297", &cpus), "a number of more than 32 bits is refused");
+	check(parse_cpus("18446744073709551617", &cpus),
 	      "a number of more than 64 bits is refused");
-	check(number == 254, "a refused number changes nothing");
+	check(cpus == 254, "a refused number changes nothing");
+	check(strstr(parse_cpus("0", &cpus), "from 1 to 254"), "the reason gives the range");
 }
 
 static void check_disk(const char *text, const char *path, bool readonly)
@@ -217,8 +250,9 @@ static void test_cpuid(void)
 
 int main(void)
 {
-	test_sizes();
-	test_numbers();
+	test_memory();
+	test_host_memory();
+	test_cpus();
 	test_strings();
 	test_cpio();
 	test_cpuid();
