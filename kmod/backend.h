@@ -74,7 +74,7 @@ struct lodge_backend {
 	/* Copies state groups (LODGE_ST_*) from the control block to vcpu->st. */
 	void (*fetch)(struct lodge_vcpu *vcpu, u32 groups);
 
-	/* Model-specific MSRs of the vendor. 0, or 1 when there is no such MSR (#GP). */
+	/* Model-specific MSRs of the vendor. 0, LODGE_MSR_REFUSED or LODGE_MSR_UNKNOWN. */
 	int (*get_msr)(struct lodge_vcpu *vcpu, u32 index, u64 *data);
 	int (*set_msr)(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host);
 
@@ -88,7 +88,7 @@ struct lodge_backend {
 	/* An interrupt waits for the TPR: writes to CR8 must exit, or no longer. */
 	void (*tpr_window)(struct lodge_vcpu *vcpu, bool on);
 
-	/* Recomputes intercepts after CPUID, the MSR set or debug state changed. */
+	/* Recomputes intercepts after CPUID, the MSR filter or debug state changed. */
 	void (*update_intercepts)(struct lodge_vcpu *vcpu);
 
 	/* Puts what the control block says of a failed entry into the log (debug aid). */

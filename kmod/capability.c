@@ -13,6 +13,9 @@
 #include "state.h"
 #include "vm.h"
 
+#define MSR_EXIT_REASONS	(KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN | \
+				 KVM_MSR_EXIT_REASON_FILTER)
+
 /* Those that are there or not. Documentation/api.rst lists them. */
 static bool is_there(long ext)
 {
@@ -59,6 +62,8 @@ static bool is_there(long ext)
 	case KVM_CAP_EXT_CPUID:
 	case KVM_CAP_EXT_EMUL_CPUID:
 	case KVM_CAP_GET_MSR_FEATURES:
+	case KVM_CAP_X86_USER_SPACE_MSR:
+	case KVM_CAP_X86_MSR_FILTER:
 	case KVM_CAP_NOP_IO_DELAY:
 	case KVM_CAP_CLOCKSOURCE:
 	case KVM_CAP_KVMCLOCK_CTRL:
@@ -111,6 +116,11 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 	switch (cap.cap) {
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 		vm->exception_payload = cap.args[0];
+		return 0;
+	case KVM_CAP_X86_USER_SPACE_MSR:
+		if (cap.args[0] & ~(u64)MSR_EXIT_REASONS)
+			return -EINVAL;
+		WRITE_ONCE(vm->msr_exits, cap.args[0]);
 		return 0;
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 		vm->triple_fault_event = cap.args[0];

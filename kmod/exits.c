@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * What an exit means, apart from the vendor that reports it: CPUID, MSRs, HLT, control
+ * What an exit means, apart from the vendor that reports it: CPUID, HLT, control
  * registers, hypercalls, stage-2 faults, errors. Called by the backends on the vCPU's
  * thread, after the window unless exits.h says "any tier".
  */
@@ -91,72 +91,6 @@ int lodge_exit_cpuid(struct lodge_vcpu *vcpu)
 
 	if (lodge_next_rip(vcpu, &next))
 		lodge_do_cpuid(vcpu, next);
-	return LODGE_REENTER;
-}
-
-static void do_rdmsr(struct lodge_vcpu *vcpu, u64 next_rip)
-{
-	u64 *gpr = vcpu->st.gpr;
-	u32 index = gpr[GPR_RCX];
-	u64 data = 0;
-	int gp = lodge_msr_read(vcpu, index, &data, false);
-
-	trace_lodge_msr(vcpu->id, false, index, data, gp);
-	if (gp) {
-		lodge_queue_gp(vcpu);
-		return;
-	}
-	gpr[GPR_RAX] = (u32)data;
-	gpr[GPR_RDX] = data >> 32;
-	lodge_retire(vcpu, next_rip);
-}
-
-static void do_wrmsr(struct lodge_vcpu *vcpu, u64 next_rip)
-{
-	const u64 *gpr = vcpu->st.gpr;
-	u32 index = gpr[GPR_RCX];
-	u64 data = (u32)gpr[GPR_RAX] | gpr[GPR_RDX] << 32;
-	int gp = lodge_msr_write(vcpu, index, data, false);
-
-	trace_lodge_msr(vcpu->id, true, index, data, gp);
-	if (gp) {
-		lodge_queue_gp(vcpu);
-		return;
-	}
-	/* It may have unmasked, acknowledged or sent an interrupt. */
-	lodge_make_request(vcpu, LODGE_REQ_EVENT);
-	lodge_retire(vcpu, next_rip);
-}
-
-/* The MSRs that a running guest writes all the time, none of which sleeps. */
-static bool msr_is_fast(u32 index)
-{
-	return index == MSR_IA32_TSC_DEADLINE ||
-	       (index >= LAPIC_MSR_FIRST && index <= LAPIC_MSR_LAST);
-}
-
-bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip)
-{
-	if (!write) {
-		do_rdmsr(vcpu, next_rip);
-		return true;
-	}
-	if (!msr_is_fast(vcpu->st.gpr[GPR_RCX]))
-		return false;
-	do_wrmsr(vcpu, next_rip);
-	return true;
-}
-
-int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write)
-{
-	u64 next;
-
-	if (!lodge_next_rip(vcpu, &next))
-		return LODGE_REENTER;
-	if (write)
-		do_wrmsr(vcpu, next);
-	else
-		do_rdmsr(vcpu, next);
 	return LODGE_REENTER;
 }
 

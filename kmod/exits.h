@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What common code does for an exit, whichever backend reports it (exits.c, io.c,
+ * What common code does for an exit, whichever backend reports it (exits.c, msr_filter.c, io.c,
  * emulation.c). Called by the backends' exit handlers after the window unless a
  * comment says "any tier". All return LODGE_REENTER, LODGE_TO_USER or an errno.
  */
@@ -27,10 +27,8 @@ int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn);
 
 /* exits.c: any tier, with the next RIP known */
 void lodge_do_cpuid(struct lodge_vcpu *vcpu, u64 next_rip);
-bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip);
 
 int lodge_exit_cpuid(struct lodge_vcpu *vcpu);
-int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write);
 int lodge_exit_hlt(struct lodge_vcpu *vcpu);
 int lodge_exit_nop(struct lodge_vcpu *vcpu);	/* INVD, WBINVD, MONITOR, ... */
 int lodge_exit_pause(struct lodge_vcpu *vcpu);
@@ -48,6 +46,11 @@ void lodge_host_machine_check(void);
 int lodge_exit_shutdown(struct lodge_vcpu *vcpu);
 /* KVM_EXIT_INTERNAL_ERROR with @suberror and up to 2 words of data. */
 int lodge_exit_internal_error(struct lodge_vcpu *vcpu, u32 suberror, u64 d0, u64 d1);
+
+/* msr_filter.c: RDMSR and WRMSR; the fast one in any tier, false: not by that way */
+bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip);
+int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write);
+int lodge_complete_msr(struct lodge_vcpu *vcpu);
 
 /* io.c */
 int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,

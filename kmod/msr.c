@@ -67,7 +67,7 @@ static const u32 msr_saved[] = {
 	MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW,
 	MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_DEADLINE, MSR_IA32_ARCH_CAPABILITIES,
 	MSR_IA32_MISC_ENABLE, MSR_IA32_MCG_STATUS, MSR_IA32_MCG_CTL,
-	MSR_PLATFORM_INFO, MSR_MISC_FEATURES_ENABLES,
+	MSR_PLATFORM_INFO, MSR_MISC_FEATURES_ENABLES, MSR_IA32_POWER_CTL,
 	MSR_IA32_UCODE_REV, MSR_K7_HWCR,
 };
 
@@ -169,6 +169,7 @@ void lodge_msr_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->msr_arch_capabilities = msr_arch_cap;
 	vcpu->msr_hwcr = 0;
 	vcpu->msr_de_cfg = msr_de_cfg;
+	vcpu->msr_power_ctl = 0;
 	/* New enough for what guests check before they trust a feature; KVM's values. */
 	vcpu->msr_ucode_rev = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ?
 			      0x100000000ull : 0x01000065;
@@ -468,6 +469,9 @@ static int read_rare(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
 	case MSR_K7_HWCR:
 		*data = vcpu->msr_hwcr;
 		return 0;
+	case MSR_IA32_POWER_CTL:
+		*data = vcpu->msr_power_ctl;
+		return 0;
 	case MSR_PLATFORM_INFO:
 	case MSR_MISC_FEATURES_ENABLES:
 		*data = 0;	/* no ratios to tell, no CPUID faulting */
@@ -712,6 +716,9 @@ static int write_rare(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		return lodge_kvmclock_set_msr(vcpu, data);
+	case MSR_IA32_POWER_CTL:
+		vcpu->msr_power_ctl = data;	/* C1E and the like: the host's business */
+		return 0;
 	case MSR_FAM10H_MMIO_CONF_BASE:
 		return data != 0;
 	}

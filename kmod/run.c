@@ -144,6 +144,8 @@ static int serve_requests(struct lodge_vcpu *vcpu)
 	if (vcpu->lapic && irqchip_map_stale(&vcpu->vm->ic))
 		irqchip_rebuild_map(&vcpu->vm->ic);
 	lodge_accept_init_sipi(vcpu);
+	if (lodge_take_request(vcpu, LODGE_REQ_INTERCEPTS))
+		lodge_backend->update_intercepts(vcpu);
 	if (lodge_take_request(vcpu, LODGE_REQ_CLOCK))
 		lodge_kvmclock_update(vcpu);
 	if (lodge_take_request(vcpu, LODGE_REQ_TRIPLE_FAULT))
@@ -258,6 +260,8 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
 		return -EINVAL;
 
 	r = lodge_complete_pio(vcpu);
+	if (r == LODGE_REENTER)
+		r = lodge_complete_msr(vcpu);
 	if (r == LODGE_REENTER)
 		r = lodge_complete_emulation(vcpu);
 	if (r != LODGE_REENTER)

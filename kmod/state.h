@@ -17,12 +17,11 @@
 
 #include <asm/cpufeatures.h>
 #include <linux/kvm.h>
+#include <linux/rcupdate.h>
 #include <linux/types.h>
 
 #include "vcpu.h"
-
-struct lodge_vm;
-struct lodge_vcpu;
+#include "vm.h"
 
 /* state.c ------------------------------------------------------------------ */
 
@@ -178,12 +177,37 @@ int lodge_get_feature_msrs(struct kvm_msrs __user *user);
 int lodge_get_msrs(struct lodge_vcpu *vcpu, struct kvm_msrs __user *user);
 int lodge_set_msrs(struct lodge_vcpu *vcpu, struct kvm_msrs __user *user);
 
+/* Why an access to an MSR is refused. To a guest all of them are #GP. */
+enum {
+	LODGE_MSR_REFUSED = 1,	/* this value, or not with this CPUID */
+	LODGE_MSR_UNKNOWN,	/* there is no such MSR */
+	LODGE_MSR_FILTERED,	/* the VMM's filter denies it to the guest */
+};
+
 /*
- * RDMSR and WRMSR by the guest (@host false) or a VMM: 0, or 1 for #GP. Reading: any
- * tier. Writing may sleep (kvmclock's wall clock lives in guest memory).
+ * RDMSR and WRMSR by the guest (@host false) or a VMM: 0, LODGE_MSR_REFUSED or
+ * LODGE_MSR_UNKNOWN. Nothing has changed then. Reading: any tier. Writing may sleep
+ * (kvmclock's wall clock lives in guest memory).
  */
 int lodge_msr_read(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host);
 int lodge_msr_write(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host);
+
+/* msr_filter.c ------------------------------------------------------------- */
+
+int lodge_set_msr_filter(struct lodge_vm *vm, const struct kvm_msr_filter __user *argp);
+void lodge_msr_filter_destroy(struct lodge_vm *vm);
+
+/*
+ * Does the VMM let the guest itself read or write (KVM_MSR_FILTER_READ, _WRITE) MSR
+ * @index? Any tier. LODGE_REQ_INTERCEPTS comes when the answers change.
+ */
+bool __lodge_msr_allowed(struct lodge_vm *vm, u32 index, u32 access);
+
+static inline bool lodge_msr_allowed(struct lodge_vm *vm, u32 index, u32 access)
+{
+	return likely(!rcu_access_pointer(vm->msr_filter)) ||
+	       __lodge_msr_allowed(vm, index, access);
+}
 
 /* KVM_X86_GET_MCE_CAP_SUPPORTED (the value), KVM_X86_SETUP_MCE, KVM_X86_SET_MCE. */
 u64 lodge_mce_cap_supported(void);

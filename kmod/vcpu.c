@@ -219,6 +219,7 @@ void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->flush_tlb = true;
 	vcpu->emul.active = false;
 	vcpu->pio.pending = false;
+	vcpu->msr_exit.pending = false;
 
 	lodge_msr_reset(vcpu, init);
 	lodge_fpu_reset(vcpu, init);

@@ -112,6 +112,7 @@ enum lodge_request {
 	LODGE_REQ_TRIPLE_FAULT,
 	LODGE_REQ_IOAPIC_EOI,	/* KVM_EXIT_IOAPIC_EOI for eoi_vector */
 	LODGE_REQ_TPR_ACCESS,	/* KVM_EXIT_TPR_ACCESS for tpr_rip */
+	LODGE_REQ_INTERCEPTS,	/* which MSRs the guest may reach without an exit */
 };
 
 /*
@@ -143,6 +144,12 @@ struct lodge_pio {			/* io.c */
 	bool pending;			/* KVM_EXIT_IO for IN or OUT is with user space */
 	bool in;
 	u8 size;
+	u64 rip, next_rip;
+};
+
+struct lodge_msr_exit {			/* msr_filter.c */
+	bool pending;			/* RDMSR or WRMSR is with user space */
+	bool write;
 	u64 rip, next_rip;
 };
 
@@ -204,6 +211,7 @@ struct lodge_vcpu {
 	u64 msr_mcg_cap, msr_mcg_status, msr_mcg_ctl;
 	u64 mce_bank[LODGE_MCE_BANKS * 4];	/* CTL, STATUS, ADDR, MISC of each */
 	u64 msr_arch_capabilities, msr_ucode_rev, msr_hwcr, msr_de_cfg;
+	u64 msr_power_ctl;
 
 	/* clock.c */
 	u64 tsc_adjust;
@@ -216,6 +224,7 @@ struct lodge_vcpu {
 	void *pio_data;			/* the page behind kvm_run, shared with user space */
 	struct lodge_emulation emul;
 	struct lodge_pio pio;
+	struct lodge_msr_exit msr_exit;
 	unsigned int slot_hint;		/* slots.c: index of the last slot found */
 
 	sigset_t sigmask;

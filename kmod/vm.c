@@ -56,6 +56,7 @@ void lodge_vm_put(struct lodge_vm *vm)
 	lodge_memory_destroy(vm);
 	for (i = 0; i < vm->nr_vcpus; i++)
 		lodge_vcpu_free(vm->vcpus[i]);
+	lodge_msr_filter_destroy(vm);
 	lodge_hw_put();
 	mmdrop(vm->mm);
 	kvfree(vm);
@@ -393,6 +394,8 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return ioctl_irqfd(vm, argp);
 	case KVM_IOEVENTFD:
 		return ioctl_ioeventfd(vm, argp);
+	case KVM_X86_SET_MSR_FILTER:
+		return lodge_set_msr_filter(vm, argp);
 	case KVM_GET_CLOCK:
 		return ioctl_get_clock(vm, argp);
 	case KVM_SET_CLOCK:

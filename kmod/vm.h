@@ -19,6 +19,7 @@
 #define LODGE_MAX_VCPUS		64
 #define LODGE_MAX_VCPU_ID	IRQCHIP_MAX_APIC_ID	/* exclusive */
 
+struct lodge_msr_filter;
 struct lodge_vcpu;
 
 struct lodge_clock {			/* clock.c */
@@ -45,6 +46,7 @@ struct lodge_vm {
 	struct mutex lock;		/* creation of vCPUs, irqchip, PIT */
 	bool dead;			/* a broken invariant: -EIO from every ioctl */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD enabled */
+	u32 msr_exits;			/* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT enabled */
 
 	/* vCPUs, in order of creation; slots are filled under lock, never emptied */
@@ -56,6 +58,7 @@ struct lodge_vm {
 	struct irqchip ic;			/* irqchip/; ic.kind is set once, under lock */
 	struct lodge_eventfds eventfds;		/* irqchip/eventfd.c */
 
+	struct lodge_msr_filter __rcu *msr_filter;	/* msr_filter.c; NULL: all allowed */
 	struct lodge_clock clock;
 	u32 boot_cpu_id;		/* KVM_SET_BOOT_CPU_ID: the vCPU that starts running */
 	u32 max_vcpu_id;		/* KVM_CAP_MAX_VCPU_ID, exclusive; 0: not set */

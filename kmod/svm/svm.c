@@ -15,6 +15,7 @@
 #include <asm/msr.h>
 
 #include "../kernel_compat.h"
+#include "../state.h"
 #include "svm.h"
 
 #ifndef MSR_VM_CR
@@ -226,6 +227,14 @@ void svm_intercept_drs(struct svm_vcpu *svm, bool on)
 	}
 }
 
+/* Without an exit, as far as the VMM's filter does not want one. */
+static void svm_msr_direct(struct lodge_vcpu *vcpu, u32 msr, bool direct)
+{
+	svm_msr_passthrough(to_svm(vcpu), msr,
+			    direct && lodge_msr_allowed(vcpu->vm, msr, KVM_MSR_FILTER_READ),
+			    direct && lodge_msr_allowed(vcpu->vm, msr, KVM_MSR_FILTER_WRITE));
+}
+
 /*
  * SPEC_CTRL is handed to the guest once user space announced it in CPUID; the exit
  * path then reads it back. Until then the guest has none, and runs with the host's.
@@ -234,8 +243,11 @@ void svm_update_intercepts(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	bool direct = vcpu->has_spec_ctrl;
+	unsigned int i;
 
-	svm_msr_passthrough(svm, MSR_IA32_SPEC_CTRL, direct, direct);
+	for (i = 0; i < ARRAY_SIZE(svm_direct_msrs); i++)
+		svm_msr_direct(vcpu, svm_direct_msrs[i], true);
+	svm_msr_direct(vcpu, MSR_IA32_SPEC_CTRL, direct);
 	svm->sw.save_spec_ctrl = direct && !lodge_svm_features.v_spec_ctrl;
 }
 
@@ -257,9 +269,6 @@ static int svm_vcpu_create(struct lodge_vcpu *vcpu)
 	}
 	svm->msrpm = page_address(page);
 	memset(svm->msrpm, 0xff, PAGE_SIZE << MSRPM_ORDER);
-	for (i = 0; i < ARRAY_SIZE(svm_direct_msrs); i++)
-		svm_msr_passthrough(svm, svm_direct_msrs[i], true, true);
-
 	for (i = 0; i < ARRAY_SIZE(svm_intercepts); i++)
 		svm_intercept(svm, svm_intercepts[i], true);
 	svm_intercept_drs(svm, true);
@@ -317,7 +326,7 @@ static int svm_get_msr(struct lodge_vcpu *vcpu, u32 index, u64 *data)
 		*data = 0;	/* LBR is not virtualized */
 		return 0;
 	}
-	return 1;
+	return LODGE_MSR_UNKNOWN;
 }
 
 static int svm_set_msr(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
@@ -330,7 +339,7 @@ static int svm_set_msr(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 		/* BTF and LBR are not virtualized: what has no effect must not stick. */
 		return data != 0;
 	}
-	return 1;
+	return LODGE_MSR_UNKNOWN;
 }
 
 static void svm_dump(struct lodge_vcpu *vcpu)
