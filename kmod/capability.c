@@ -84,6 +84,10 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	switch (ext) {
 	case KVM_CAP_NR_MEMSLOTS:
 		return LODGE_MAX_SLOTS;
+	case KVM_CAP_MULTI_ADDRESS_SPACE:
+		return 1;	/* without SMM */
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return LODGE_MANUAL_LOG;
 	case KVM_CAP_IRQ_ROUTING:
 		return IRQCHIP_MAX_ROUTES;
 	case KVM_CAP_X2APIC_API:
@@ -114,6 +118,8 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 	if (cap.flags)
 		return -EINVAL;
 	switch (cap.cap) {
+	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
+		return lodge_dirty_log_manual(vm, cap.args[0]);
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 		vm->exception_payload = cap.args[0];
 		return 0;

@@ -2,11 +2,13 @@
 /*
  * Owns the dirty log: one bit for each page of a slot with KVM_MEM_LOG_DIRTY_PAGES, set
  * by faults (stage2.c) and by the kernel's writes (guest_access.c), and taken by
- * KVM_GET_DIRTY_LOG. Bits change by atomic operations; a bit is cleared under mem->lock
- * together with the write permission of its page.
+ * KVM_GET_DIRTY_LOG, or shown by that and cleared by KVM_CLEAR_DIRTY_LOG. Bits change by
+ * atomic operations; a bit is cleared under mem->lock together with the write permission
+ * of its page. So a page that may be written without a fault has its bit set.
  */
 #include <linux/bitmap.h>
 #include <linux/kvm.h>
+#include <linux/pagemap.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
@@ -18,11 +20,77 @@
 /* Words of the bitmap in one stretch under the lock: 2,048 pages. */
 #define CHUNK_WORDS	32
 
-struct lodge_dirty *lodge_dirty_alloc(u64 npages)
+/* Pages of a slot in one stretch under the lock. */
+#define CHUNK_PAGES	(16 * lodge_s2_pages(2))
+
+static bool all_dirty_at_first(const struct lodge_memory *mem)
+{
+	return mem->manual_log & KVM_DIRTY_LOG_INITIALLY_SET;
+}
+
+int lodge_dirty_log_manual(struct lodge_vm *vm, u64 flags)
+{
+	struct lodge_memory *mem = &vm->mem;
+
+	/* KVM_DIRTY_LOG_INITIALLY_SET means nothing alone. */
+	if (flags & ~LODGE_MANUAL_LOG || flags == KVM_DIRTY_LOG_INITIALLY_SET)
+		return -EINVAL;
+	mutex_lock(&mem->slots_lock);
+	mem->manual_log = flags;
+	mutex_unlock(&mem->slots_lock);
+	return 0;
+}
+
+struct lodge_dirty *lodge_dirty_alloc(struct lodge_memory *mem, u64 npages)
 {
 	struct lodge_dirty *dirty;
 
-	return kvzalloc(struct_size(dirty, bits, BITS_TO_LONGS(npages)), GFP_KERNEL_ACCOUNT);
+	dirty = kvzalloc(struct_size(dirty, bits, BITS_TO_LONGS(npages)), GFP_KERNEL_ACCOUNT);
+	if (dirty && all_dirty_at_first(mem))
+		bitmap_set(dirty->bits, 0, npages);
+	return dirty;
+}
+
+void lodge_dirty_log_begin(struct lodge_memory *mem, const struct lodge_slot *slot)
+{
+	struct lodge_s2_batch batch = { .may_sleep = true };
+	u64 gfn = slot->base_gfn, end = gfn + slot->npages;
+
+	/* Then a page is protected when its bit is cleared. */
+	if (all_dirty_at_first(mem))
+		return;
+	spin_lock(&mem->lock);
+	while (gfn < end) {
+		u64 next = min(end, (gfn | (CHUNK_PAGES - 1)) + 1);
+
+		lodge_stage2_protect_range(mem, gfn, next, &batch);
+		cond_resched_lock(&mem->lock);
+		gfn = next;
+	}
+	lodge_stage2_unlock(mem, &batch);
+}
+
+/*
+ * What was split for the log, and could be a large leaf again, is removed; the next fault
+ * brings it back large. The rest only lacks the right to write, which a fault gives back.
+ */
+void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot)
+{
+	struct lodge_s2_batch batch = { .may_sleep = true };
+	u64 gfn = slot->base_gfn, end = gfn + slot->npages;
+
+	spin_lock(&mem->lock);
+	while (gfn < end) {
+		unsigned int level = lodge_host_leaf_level(slot, gfn);
+		u64 first = gfn & ~(lodge_s2_pages(level) - 1);
+
+		if (level > 1 && lodge_stage2_is_split(mem, first, level))
+			lodge_stage2_zap_range(mem, first, first + lodge_s2_pages(level), &batch);
+		gfn = first + lodge_s2_pages(max(level, 2u));
+		gfn &= ~(lodge_s2_pages(2) - 1);
+		cond_resched_lock(&mem->lock);
+	}
+	lodge_stage2_unlock(mem, &batch);
 }
 
 void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn)
@@ -38,61 +106,88 @@ void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn)
 }
 
 /*
- * Takes @nr words of the bitmap from @first on into @words, and protects their pages
- * again. A word's pages are in two tables where the slot does not begin at a multiple of 64.
+ * The pages of @mask, which belongs to word @i of the bitmap, are protected again. Their
+ * bits were cleared before: if the lock is dropped meanwhile for a table, a page that is
+ * written gets its bit again, or is still in the answer that the caller is about to give.
+ */
+static void protect_word(struct lodge_memory *mem, const struct lodge_slot *slot,
+			 unsigned long i, unsigned long mask, struct lodge_s2_batch *batch)
+{
+	unsigned int shift = slot->base_gfn % BITS_PER_LONG;
+	u64 gfn = slot->base_gfn - shift + i * BITS_PER_LONG;
+
+	/* Two aligned groups of 64 where the slot does not begin at a multiple of 64. */
+	lodge_stage2_protect_mask(mem, gfn, mask << shift, batch);
+	if (shift)
+		lodge_stage2_protect_mask(mem, gfn + BITS_PER_LONG,
+					  mask >> (BITS_PER_LONG - shift), batch);
+}
+
+/*
+ * Takes out of the bitmap what is set in @words, which stand from bitmap word @first on,
+ * and leaves in them what was set in both.
  */
 static void take_words(struct lodge_memory *mem, const struct lodge_slot *slot,
 		       unsigned long first, unsigned long nr, unsigned long *words,
 		       struct lodge_s2_batch *batch)
 {
-	unsigned int shift = slot->base_gfn % BITS_PER_LONG;
 	unsigned long i;
 
 	spin_lock(&mem->lock);
 	for (i = 0; i < nr; i++) {
-		unsigned long *word = &slot->dirty->bits[first + i];
-		u64 gfn = slot->base_gfn - shift + (first + i) * BITS_PER_LONG;
+		atomic_long_t *word = (atomic_long_t *)&slot->dirty->bits[first + i];
 
-		words[i] = READ_ONCE(*word);
+		words[i] &= atomic_long_read(word);
 		if (!words[i])
 			continue;
-		words[i] = xchg(word, 0);
-		lodge_stage2_wrprotect_mask(mem, gfn, words[i] << shift, batch);
-		if (shift)
-			lodge_stage2_wrprotect_mask(mem, gfn + BITS_PER_LONG,
-						    words[i] >> (BITS_PER_LONG - shift),
-						    batch);
+		words[i] &= atomic_long_fetch_andnot(words[i], word);
+		protect_word(mem, slot, first + i, words[i], batch);
 	}
 	spin_unlock(&mem->lock);
 }
 
+/* The slot of a log, or an errno. Needs slots_lock. */
+static const struct lodge_slot *find_log(struct lodge_memory *mem, u32 id)
+{
+	const struct lodge_slot *slot;
+
+	/* Bits 16 and up choose an address space; there is one. */
+	if (id >= LODGE_MAX_SLOTS)
+		return ERR_PTR(-EINVAL);
+	slot = lodge_slot_by_id(rcu_dereference_protected(mem->slots,
+							  lockdep_is_held(&mem->slots_lock)), id);
+	return slot && slot->dirty ? slot : ERR_PTR(-ENOENT);
+}
+
+/* A page that is written in the meantime is dirty in the copy, or stays so for the next. */
 static int log_get_locked(struct lodge_memory *mem, const struct kvm_dirty_log *log)
 {
 	struct lodge_s2_batch batch = { .may_sleep = true };
+	const struct lodge_slot *slot = find_log(mem, log->slot);
+	unsigned long __user *user = log->dirty_bitmap;
 	unsigned long words[CHUNK_WORDS];
-	struct lodge_slots *slots;
-	struct lodge_slot *slot;
 	unsigned long i, nr, total;
 	int ret = 0;
 
-	slots = rcu_dereference_protected(mem->slots, lockdep_is_held(&mem->slots_lock));
-	slot = lodge_slot_by_id(slots, log->slot);
-	if (!slot || !slot->dirty)
-		return -ENOENT;
+	if (IS_ERR(slot))
+		return PTR_ERR(slot);
+	total = BITS_TO_LONGS(slot->npages);
+	if (mem->manual_log)
+		return copy_to_user(user, slot->dirty->bits, total * sizeof(*user)) ? -EFAULT : 0;
 
+	/* What is taken out of the log must not get lost on the way. */
+	if (fault_in_writeable((char __user *)user, total * sizeof(*user)))
+		return -EFAULT;
 	/*
 	 * A page that is written through a translation not yet flushed has its bit taken
 	 * here, and its contents are there when the flush is over and the ioctl returns.
 	 */
-	total = BITS_TO_LONGS(slot->npages);
-	for (i = 0; i < total; i += nr) {
+	for (i = 0; i < total && !ret; i += nr) {
 		nr = min_t(unsigned long, total - i, CHUNK_WORDS);
+		memset(words, 0xff, sizeof(words));
 		take_words(mem, slot, i, nr, words, &batch);
-		if (copy_to_user((unsigned long __user *)log->dirty_bitmap + i, words,
-				 nr * sizeof(words[0]))) {
+		if (copy_to_user(user + i, words, nr * sizeof(*user)))
 			ret = -EFAULT;
-			break;
-		}
 		cond_resched();
 	}
 	spin_lock(&mem->lock);
@@ -105,10 +200,58 @@ int lodge_dirty_log_get(struct lodge_vm *vm, const struct kvm_dirty_log *log)
 	struct lodge_memory *mem = &vm->mem;
 	int ret;
 
-	if (log->slot >= LODGE_MAX_SLOTS)
-		return -EINVAL;
-	mutex_lock(&mem->slots_lock);
+	if (mutex_lock_killable(&mem->slots_lock))
+		return -EINTR;
 	ret = log_get_locked(mem, log);
+	mutex_unlock(&mem->slots_lock);
+	return ret;
+}
+
+static int log_clear_locked(struct lodge_memory *mem, const struct kvm_clear_dirty_log *log)
+{
+	struct lodge_s2_batch batch = { .may_sleep = true };
+	const struct lodge_slot *slot = find_log(mem, log->slot);
+	unsigned long __user *user = log->dirty_bitmap;
+	unsigned long first = log->first_page / BITS_PER_LONG;
+	unsigned long words[CHUNK_WORDS];
+	unsigned long i, nr, total;
+	int ret = 0;
+
+	/* KVM's order: a crooked first page before a slot that is not there. */
+	if (PTR_ERR_OR_ZERO(slot) == -EINVAL || log->first_page % BITS_PER_LONG)
+		return -EINVAL;
+	if (IS_ERR(slot))
+		return PTR_ERR(slot);
+	/* The count may be crooked only where the slot ends. */
+	if (log->first_page > slot->npages || log->num_pages > slot->npages - log->first_page ||
+	    (log->num_pages % BITS_PER_LONG && log->num_pages < slot->npages - log->first_page))
+		return -EINVAL;
+
+	total = BITS_TO_LONGS(log->num_pages);
+	if (fault_in_readable((char __user *)user, total * sizeof(*user)))
+		return -EFAULT;
+	for (i = 0; i < total && !ret; i += nr) {
+		nr = min_t(unsigned long, total - i, CHUNK_WORDS);
+		if (copy_from_user(words, user + i, nr * sizeof(*user)))
+			ret = -EFAULT;
+		else
+			take_words(mem, slot, first + i, nr, words, &batch);
+		cond_resched();
+	}
+	/* Who copies a page after this finds what was written before its bit was cleared. */
+	spin_lock(&mem->lock);
+	lodge_stage2_unlock(mem, &batch);
+	return ret;
+}
+
+int lodge_dirty_log_clear(struct lodge_vm *vm, const struct kvm_clear_dirty_log *log)
+{
+	struct lodge_memory *mem = &vm->mem;
+	int ret;
+
+	if (mutex_lock_killable(&mem->slots_lock))
+		return -EINTR;
+	ret = log_clear_locked(mem, log);
 	mutex_unlock(&mem->slots_lock);
 	return ret;
 }

@@ -209,25 +209,28 @@ out:
 	return level;
 }
 
-/* The largest leaf that fits the host's mapping, the slot and the log. */
-static unsigned int leaf_level(const struct fault *f)
+unsigned int lodge_host_leaf_level(const struct lodge_slot *slot, u64 gfn)
 {
-	unsigned int level;
+	unsigned long hva = lodge_slot_hva(slot, gfn);
+	unsigned int level = min(host_level(hva), lodge_backend->stage2.max_level);
 
-	if (!f->page || !PageCompound(f->page) || f->slot.dirty)
-		return 1;
-	level = min(host_level(f->hva), lodge_backend->stage2.max_level);
 	for (; level > 1; level--) {
 		u64 mask = lodge_s2_pages(level) - 1;
-		u64 base = f->gfn & ~mask;
+		u64 base = gfn & ~mask;
 
-		if (((f->hva >> PAGE_SHIFT) ^ f->gfn) & mask)
+		if (((hva >> PAGE_SHIFT) ^ gfn) & mask)
 			continue;
-		if (base >= f->slot.base_gfn &&
-		    base + mask < f->slot.base_gfn + f->slot.npages)
+		if (base >= slot->base_gfn && base + mask < slot->base_gfn + slot->npages)
 			break;
 	}
 	return level;
+}
+
+static unsigned int leaf_level(const struct fault *f)
+{
+	if (!f->page || !PageCompound(f->page) || f->slot.dirty)
+		return 1;
+	return lodge_host_leaf_level(&f->slot, f->gfn);
 }
 
 /*
@@ -248,14 +251,12 @@ static int install(struct lodge_memory *mem, struct fault *f)
 	};
 	unsigned long size = lodge_s2_pages(leaf.level) << PAGE_SHIFT;
 	unsigned long hva = f->hva & ~(size - 1);
-	struct page *spare = NULL;
 	int ret;
 
+	spin_lock(&mem->lock);
 	for (;;) {
-		struct lodge_slots *slots;
+		struct lodge_slots *slots = lodge_slots_locked(mem);
 
-		spin_lock(&mem->lock);
-		slots = lodge_slots_locked(mem);
 		ret = -EFAULT;
 		if (mem->mm_gone)
 			break;
@@ -263,7 +264,7 @@ static int install(struct lodge_memory *mem, struct fault *f)
 		if (slots->generation != f->generation ||
 		    lodge_notifier_retry(mem, f->seq, hva, hva + size))
 			break;
-		ret = lodge_stage2_map(mem, &leaf, &spare, &batch);
+		ret = lodge_stage2_map(mem, &leaf, &batch);
 		if (!ret) {
 			/* While the lock still keeps the host from taking the page away. */
 			if (f->writable && f->page && !PageReserved(f->page))
@@ -272,17 +273,11 @@ static int install(struct lodge_memory *mem, struct fault *f)
 				lodge_dirty_mark(lodge_slot_find(slots, f->gfn, NULL), f->gfn);
 			break;
 		}
-		spin_unlock(&mem->lock);
-		spare = lodge_stage2_alloc_table();
-		if (!spare) {
-			spin_lock(&mem->lock);
-			ret = -ENOMEM;
+		ret = -ENOMEM;
+		if (!lodge_stage2_refill(mem, &batch))
 			break;
-		}
 	}
 	lodge_stage2_unlock(mem, &batch);
-	if (spare)
-		lodge_stage2_free_table(spare);
 	return ret;
 }
 

@@ -62,6 +62,7 @@ struct lodge_memory {
 	 */
 	struct lodge_slots __rcu *slots;
 	u64 nr_pages;			/* in all slots; slots_lock */
+	u64 manual_log;			/* KVM_DIRTY_LOG_* of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 
 	struct lodge_notifier *notifier;	/* of the mm, shared by all its VMs */
 	struct list_head notifier_link;		/* these three: notifier.c */
@@ -111,11 +112,28 @@ static inline unsigned long lodge_slot_hva(const struct lodge_slot *slot, u64 gf
 
 /* dirty.c ------------------------------------------------------------------ */
 
-/* KVM_GET_DIRTY_LOG: 0; -EINVAL, -ENOENT: no such slot or no log; -EFAULT. */
-int lodge_dirty_log_get(struct lodge_vm *vm, const struct kvm_dirty_log *log);
+/* What KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 offers. */
+#define LODGE_MANUAL_LOG (KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE | KVM_DIRTY_LOG_INITIALLY_SET)
 
-/* A bitmap for @npages pages, or NULL. Freed by kvfree() or kvfree_rcu(). */
-struct lodge_dirty *lodge_dirty_alloc(u64 npages);
+/* KVM_ENABLE_CAP of that: 0 or -EINVAL. */
+int lodge_dirty_log_manual(struct lodge_vm *vm, u64 flags);
+
+/*
+ * KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG: 0; -EINVAL: bad slot or range; -ENOENT: no such
+ * slot or no log; -EFAULT; -EINTR.
+ */
+int lodge_dirty_log_get(struct lodge_vm *vm, const struct kvm_dirty_log *log);
+int lodge_dirty_log_clear(struct lodge_vm *vm, const struct kvm_clear_dirty_log *log);
+
+/*
+ * slots.c begins a log, with slots_lock held: a bitmap for @npages pages, all of them
+ * dirty if the VMM wants it so, or NULL. Freed by kvfree() or kvfree_rcu().
+ */
+struct lodge_dirty *lodge_dirty_alloc(struct lodge_memory *mem, u64 npages);
+/* After a log began and is published: takes the slot's right to write. May sleep. */
+void lodge_dirty_log_begin(struct lodge_memory *mem, const struct lodge_slot *slot);
+/* After it ended and that is published: lets large leaves come back. May sleep. */
+void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot);
 
 /* Marks one page dirty; @slot from the current snapshot, kept alive by the caller. */
 void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn);

@@ -182,26 +182,6 @@ static void publish(struct lodge_memory *mem, struct lodge_slots *slots,
 	kvfree_rcu(previous, rcu);
 }
 
-/* Write-protects a slot whose log has just begun; already published. */
-static void protect_slot(struct lodge_memory *mem, const struct lodge_slot *slot)
-{
-	const u64 chunk = 16 * lodge_s2_pages(2);	/* bounds the time under the lock */
-	struct lodge_s2_batch batch = { .may_sleep = true };
-	u64 gfn = slot->base_gfn, end = gfn + slot->npages;
-
-	while (gfn < end) {
-		u64 next = min(end, (gfn | (chunk - 1)) + 1);
-
-		spin_lock(&mem->lock);
-		lodge_stage2_wrprotect_range(mem, gfn, next, &batch);
-		spin_unlock(&mem->lock);
-		cond_resched();
-		gfn = next;
-	}
-	spin_lock(&mem->lock);
-	lodge_stage2_unlock(mem, &batch);
-}
-
 static int slot_delete(struct lodge_memory *mem, struct lodge_slots *slots,
 		       struct lodge_slot *old)
 {
@@ -229,7 +209,8 @@ static int slot_replace(struct lodge_memory *mem, struct lodge_slots *slots,
 	bool moved, log_began, log_ended;
 
 	if (log)
-		new->dirty = old && old->dirty ? old->dirty : lodge_dirty_alloc(new->npages);
+		new->dirty = old && old->dirty ? old->dirty :
+			     lodge_dirty_alloc(mem, new->npages);
 	if (!log || new->dirty)
 		new_slots = slots_copy(slots, old, new);
 	if (!new_slots) {
@@ -242,10 +223,11 @@ static int slot_replace(struct lodge_memory *mem, struct lodge_slots *slots,
 	moved = old && old->base_gfn != new->base_gfn;
 	log_began = old && !old->dirty && log;
 	log_ended = old && old->dirty && !log;
-	/* When a log ends, zapping lets large leaves come back. */
-	publish(mem, new_slots, old, moved || log_ended);
+	publish(mem, new_slots, old, moved);
 	if (log_began && !moved)
-		protect_slot(mem, new);
+		lodge_dirty_log_begin(mem, new);
+	if (log_ended && !moved)
+		lodge_dirty_log_end(mem, new);
 
 	if (!old) {
 		mem->nr_pages += new->npages;

@@ -99,15 +99,24 @@ static void s2_set(u64 *entry, u64 bits)
 		;
 }
 
-struct page *lodge_stage2_alloc_table(void)
+static struct page *alloc_table(void)
 {
 	return alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
 }
 
-void lodge_stage2_free_table(struct page *table)
+static void free_table(struct page *table)
 {
 	set_page_private(table, 0);
 	__free_page(table);
+}
+
+bool lodge_stage2_refill(struct lodge_memory *mem, struct lodge_s2_batch *batch)
+{
+	spin_unlock(&mem->lock);
+	batch->spare = alloc_table();
+	batch->starved = !batch->spare;
+	spin_lock(&mem->lock);
+	return batch->spare;
 }
 
 /*
@@ -136,7 +145,7 @@ static void free_subtree(struct page *page, unsigned int level, bool may_sleep)
 		if (may_sleep)
 			cond_resched();
 	}
-	lodge_stage2_free_table(page);
+	free_table(page);
 }
 
 static void batch_free(struct lodge_s2_batch *batch)
@@ -181,24 +190,25 @@ void lodge_stage2_unlock(struct lodge_memory *mem, struct lodge_s2_batch *batch)
 	spin_unlock(&mem->lock);
 	if (unlikely(pending))
 		flush_and_free(mem, gen, batch);
+	if (batch->spare)
+		free_table(batch->spare);
 }
 
 /*
- * Puts a table in place of the large leaf *entry, with the same translations. Under the
- * dirty log the parts lose the right to write, and get it back one by one.
+ * Puts the spare table in place of the large leaf *entry, with the same translations and
+ * rights but for @deny. The CPU may set the accessed bit in between: that may get lost.
  */
-static void split_leaf(u64 *entry, unsigned int level, struct page *page, bool log)
+static void split_leaf(u64 *entry, unsigned int level, u64 deny, struct lodge_s2_batch *batch)
 {
-	const struct lodge_stage2_format *format = s2_format();
+	struct page *page = batch->spare;
 	u64 *table = page_address(page);
-	u64 old = READ_ONCE(*entry);
-	u64 part = old;
+	u64 part = READ_ONCE(*entry) & ~deny;
 	unsigned int i;
 
+	batch->spare = NULL;
+	batch->flush = true;
 	if (level == 2)
-		part &= ~format->large;
-	if (log)
-		part &= ~format->writable;
+		part &= ~s2_format()->large;
 	for (i = 0; i < S2_ENTRIES; i++)
 		table[i] = part + i * (lodge_s2_pages(level - 1) << PAGE_SHIFT);
 	/* The CPU that walks must not find the table before its contents. */
@@ -206,7 +216,7 @@ static void split_leaf(u64 *entry, unsigned int level, struct page *page, bool l
 }
 
 int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
-		     struct page **spare, struct lodge_s2_batch *batch)
+		     struct lodge_s2_batch *batch)
 {
 	const struct lodge_stage2_format *format = s2_format();
 	unsigned int level = LODGE_S2_ROOT_LEVEL;
@@ -219,17 +229,14 @@ int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
 		if (level <= leaf->level && (!s2_present(old) || s2_is_leaf(old, level)))
 			break;
 		if (!s2_present(old) || s2_is_leaf(old, level)) {
-			struct page *page = *spare;
-
-			if (!page)
+			if (!batch->spare)
 				return -EAGAIN;
-			*spare = NULL;
 			if (s2_present(old)) {
-				split_leaf(entry, level, page, leaf->host_writable);
-				batch->flush = true;
+				split_leaf(entry, level, 0, batch);
 			} else {
 				/* Zeroes first, as above. */
-				smp_store_release(entry, s2_make_table(page));
+				smp_store_release(entry, s2_make_table(batch->spare));
+				batch->spare = NULL;
 			}
 		}
 		table = s2_table(READ_ONCE(*entry));
@@ -296,113 +303,131 @@ bool lodge_stage2_fix(struct lodge_memory *mem, u64 gfn, bool write, unsigned in
 	return true;
 }
 
-static void zap_level(u64 *table, unsigned int level, u64 start, u64 end,
-		      struct lodge_s2_batch *batch)
+/* A walk over what is present in a range of gfns. */
+struct walk {
+	u64 next, end;		/* still to be visited */
+	bool whole;		/* stop at tables whose reach is wholly in the range, too */
+	u64 *table;		/* has the entry of next; NULL: begin at the root */
+	unsigned int level;	/* of that table, and of entry */
+	u64 *entry, old;	/* where the walk stopped */
+};
+
+/* Goes on to the next leaf, or table with whole; false at the end. */
+static bool walk_step(struct lodge_memory *mem, struct walk *w)
 {
-	const u64 span = lodge_s2_pages(level);
-	u64 gfn, next;
+	while (w->next < w->end) {
+		u64 gfn = w->next, span;
 
-	for (gfn = start; gfn < end; gfn = next) {
-		u64 *entry = s2_entry(table, gfn, level);
-		u64 old = READ_ONCE(*entry);
-
-		next = min(end, (gfn | (span - 1)) + 1);
-		if (!s2_present(old))
-			continue;
-		if (s2_is_leaf(old, level)) {
-			/* A part of a large leaf: the rest comes back by faults. */
-			WRITE_ONCE(*entry, 0);
-			batch->flush = true;
-		} else if (next - gfn == span) {
-			WRITE_ONCE(*entry, 0);
-			batch_add(batch, old, level - 1);
-		} else {
-			zap_level(s2_table(old), level - 1, gfn, next, batch);
+		if (!w->table || gfn % lodge_s2_pages(w->level + 1) == 0) {
+			w->level = LODGE_S2_ROOT_LEVEL;
+			w->table = mem->root;
+		}
+		for (;; w->level--) {
+			w->entry = s2_entry(w->table, gfn, w->level);
+			w->old = READ_ONCE(*w->entry);
+			span = lodge_s2_pages(w->level);
+			w->next = min(w->end, (gfn | (span - 1)) + 1);
+			if (!s2_present(w->old))
+				break;
+			if (s2_is_leaf(w->old, w->level) || (w->whole && w->next - gfn == span))
+				return true;
+			w->table = s2_table(w->old);
 		}
 	}
+	return false;
 }
 
 void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
 			    struct lodge_s2_batch *batch)
 {
-	zap_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, batch);
-}
+	struct walk w = { .next = start, .end = end, .whole = true };
 
-/* Clears @bits in each leaf of the range; true when one had any of them. */
-static bool clear_level(u64 *table, unsigned int level, u64 start, u64 end, u64 bits)
-{
-	const u64 span = lodge_s2_pages(level);
-	bool cleared = false;
-	u64 gfn, next;
-
-	for (gfn = start; gfn < end; gfn = next) {
-		u64 *entry = s2_entry(table, gfn, level);
-		u64 old = READ_ONCE(*entry);
-
-		next = min(end, (gfn | (span - 1)) + 1);
-		if (!s2_present(old))
-			continue;
-		if (s2_is_leaf(old, level))
-			cleared |= !!(s2_clear(entry, bits) & bits);
-		else
-			cleared |= clear_level(s2_table(old), level - 1, gfn, next, bits);
-	}
-	return cleared;
-}
-
-void lodge_stage2_wrprotect_range(struct lodge_memory *mem, u64 start, u64 end,
-				  struct lodge_s2_batch *batch)
-{
-	if (clear_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, s2_format()->writable))
-		batch->flush = true;
-}
-
-void lodge_stage2_wrprotect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
-				 struct lodge_s2_batch *batch)
-{
-	const u64 writable = s2_format()->writable;
-	unsigned int level = LODGE_S2_ROOT_LEVEL, n;
-	u64 *table = mem->root, *first;
-
-	/* All 64 are in one table; a large leaf under the log is never writable. */
-	for (; mask && level > 1; level--) {
-		u64 entry = READ_ONCE(*s2_entry(table, gfn, level));
-
-		if (!s2_present(entry) || s2_is_leaf(entry, level))
-			return;
-		table = s2_table(entry);
-	}
-	first = s2_entry(table, gfn, 1);
-	for_each_set_bit(n, &mask, BITS_PER_LONG)
-		if (s2_clear(&first[n], writable) & writable)
+	while (walk_step(mem, &w)) {
+		/* A part of a large leaf: the rest comes back by faults. */
+		WRITE_ONCE(*w.entry, 0);
+		if (s2_is_leaf(w.old, w.level))
 			batch->flush = true;
-}
-
-static bool test_level(u64 *table, unsigned int level, u64 start, u64 end, u64 bits)
-{
-	const u64 span = lodge_s2_pages(level);
-	u64 gfn, next;
-
-	for (gfn = start; gfn < end; gfn = next) {
-		u64 entry = READ_ONCE(*s2_entry(table, gfn, level));
-
-		next = min(end, (gfn | (span - 1)) + 1);
-		if (!s2_present(entry))
-			continue;
-		if (s2_is_leaf(entry, level) ? !!(entry & bits) :
-		    test_level(s2_table(entry), level - 1, gfn, next, bits))
-			return true;
+		else
+			batch_add(batch, w.old, w.level - 1);
 	}
-	return false;
 }
 
 bool lodge_stage2_young(struct lodge_memory *mem, u64 start, u64 end, bool clear)
 {
+	struct walk w = { .next = start, .end = end };
 	u64 accessed = s2_format()->accessed;
+	bool young = false;
 
-	if (clear)
-		return clear_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, accessed);
-	return test_level(mem->root, LODGE_S2_ROOT_LEVEL, start, end, accessed);
+	while (walk_step(mem, &w) && !(young && !clear))
+		young |= !!((clear ? s2_clear(w.entry, accessed) : w.old) & accessed);
+	return young;
+}
+
+void lodge_stage2_protect_range(struct lodge_memory *mem, u64 start, u64 end,
+				struct lodge_s2_batch *batch)
+{
+	const u64 writable = s2_format()->writable;
+	struct walk w = { .next = start, .end = end };
+	u64 gfn = start;
+
+	while (walk_step(mem, &w)) {
+		if (w.level > 1 && !batch->spare && !batch->starved) {
+			/* Drops the lock: the same place again, with a table or without. */
+			lodge_stage2_refill(mem, batch);
+			w.next = gfn;
+			w.table = NULL;
+			continue;
+		}
+		if (w.level > 1 && batch->spare) {
+			split_leaf(w.entry, w.level, writable, batch);
+			if (w.level > 2)
+				w.next = gfn;	/* the parts, too */
+		} else if (s2_clear(w.entry, writable) & writable) {
+			batch->flush = true;
+		}
+		gfn = w.next;
+	}
+}
+
+void lodge_stage2_protect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
+			       struct lodge_s2_batch *batch)
+{
+	const u64 writable = s2_format()->writable;
+	/* All 64 are in one table. */
+	struct walk w = { .next = gfn, .end = gfn + BITS_PER_LONG };
+	unsigned int n;
+
+	while (mask && walk_step(mem, &w)) {
+		if (w.level == 1) {
+			u64 *first = s2_entry(w.table, gfn, 1);
+
+			for_each_set_bit(n, &mask, BITS_PER_LONG)
+				if (s2_clear(&first[n], writable) & writable)
+					batch->flush = true;
+			return;
+		}
+		/* A large leaf that was writable when the log began with all pages dirty. */
+		if (!(w.old & writable))
+			return;
+		if (batch->spare) {
+			split_leaf(w.entry, w.level, 0, batch);
+		} else if (!batch->starved) {
+			lodge_stage2_refill(mem, batch);
+		} else {
+			s2_clear(w.entry, writable);
+			batch->flush = true;
+			return;
+		}
+		w.next = gfn;
+		w.table = NULL;
+	}
+}
+
+bool lodge_stage2_is_split(struct lodge_memory *mem, u64 gfn, unsigned int level)
+{
+	struct walk w = { .next = gfn, .end = gfn + lodge_s2_pages(level), .whole = true };
+
+	return walk_step(mem, &w) && w.level == level && !s2_is_leaf(w.old, level);
 }
 
 /* A slot must be within the CPU's physical addresses and the reach of four levels. */
@@ -416,7 +441,7 @@ u64 lodge_stage2_end_gfn(void)
 
 int lodge_stage2_init(struct lodge_memory *mem)
 {
-	struct page *root = lodge_stage2_alloc_table();
+	struct page *root = alloc_table();
 	struct page *top;
 
 	if (!root)
@@ -427,9 +452,9 @@ int lodge_stage2_init(struct lodge_memory *mem)
 		return 0;
 
 	/* Guest-physical addresses need four: the fifth has one entry. */
-	top = lodge_stage2_alloc_table();
+	top = alloc_table();
 	if (!top) {
-		lodge_stage2_free_table(root);
+		free_table(root);
 		return -ENOMEM;
 	}
 	mem->fifth = page_address(top);
@@ -443,6 +468,6 @@ void lodge_stage2_destroy(struct lodge_memory *mem)
 	free_subtree(virt_to_page(mem->root), LODGE_S2_ROOT_LEVEL, true);
 	mem->root = NULL;
 	if (mem->fifth)
-		lodge_stage2_free_table(virt_to_page(mem->fifth));
+		free_table(virt_to_page(mem->fifth));
 	mem->fifth = NULL;
 }

@@ -27,6 +27,8 @@ static inline u64 lodge_s2_pages(unsigned int level)
 /* What a stretch under the lock removed; lodge_stage2_unlock() acts on it. */
 struct lodge_s2_batch {
 	struct page *tables;	/* detached, may yet be in use by a CPU's walker */
+	struct page *spare;	/* a zeroed table, to be used when one is needed */
+	bool starved;		/* there was no memory for one */
 	bool flush;		/* a translation was removed or lost a right */
 	bool may_sleep;
 };
@@ -53,16 +55,19 @@ void lodge_stage2_destroy(struct lodge_memory *mem);
 /* One past the greatest gfn a slot may hold. */
 u64 lodge_stage2_end_gfn(void);
 
-/* A zeroed table, or NULL; no lock, may sleep. */
-struct page *lodge_stage2_alloc_table(void);
-void lodge_stage2_free_table(struct page *table);
+/*
+ * Gives @batch a spare table; false: there is no memory. Drops the lock meanwhile, so
+ * the caller looks again at all that it guards. May sleep.
+ */
+bool lodge_stage2_refill(struct lodge_memory *mem, struct lodge_s2_batch *batch)
+	__must_hold(&mem->lock);
 
 /*
- * Installs @leaf, or gives an existing one the rights of @leaf: 0; or -EAGAIN when
- * *spare is NULL and a table is needed. Takes *spare away when it is used.
+ * Installs @leaf, or gives an existing one the rights of @leaf: 0; or -EAGAIN when a
+ * table is needed and @batch has none.
  */
 int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
-		     struct page **spare, struct lodge_s2_batch *batch);
+		     struct lodge_s2_batch *batch);
 
 /*
  * True when the leaf at @gfn allows the access or now does: a write that only the
@@ -72,21 +77,34 @@ bool lodge_stage2_fix(struct lodge_memory *mem, u64 gfn, bool write, unsigned in
 
 void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
 			    struct lodge_s2_batch *batch);
-void lodge_stage2_wrprotect_range(struct lodge_memory *mem, u64 start, u64 end,
-				  struct lodge_s2_batch *batch);
-/* Bit n of @mask stands for 4K page @gfn + n; @gfn is a multiple of 64. */
-void lodge_stage2_wrprotect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
-				 struct lodge_s2_batch *batch);
+/*
+ * Takes the right to write from a range, or from the 4K pages @gfn + n of the bits n in
+ * @mask (@gfn is a multiple of 64). Large leaves there are split, so that a later write
+ * costs one page its mark and no allocation; without memory they lose the right whole.
+ * Drops the lock for each table that it allocates.
+ */
+void lodge_stage2_protect_range(struct lodge_memory *mem, u64 start, u64 end,
+				struct lodge_s2_batch *batch) __must_hold(&mem->lock);
+void lodge_stage2_protect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
+			       struct lodge_s2_batch *batch) __must_hold(&mem->lock);
+/* Is there a table where a leaf of @level could be for @gfn? */
+bool lodge_stage2_is_split(struct lodge_memory *mem, u64 gfn, unsigned int level);
 /* Was a page of the range accessed? Clears the accessed bits if @clear. */
 bool lodge_stage2_young(struct lodge_memory *mem, u64 start, u64 end, bool clear);
 
 /*
  * Drops the lock. If @batch removed something, or an earlier removal is still on its
  * way to the CPUs, returns only when no vCPU uses the old translations; then frees
- * the detached tables. Sleeps only if batch->may_sleep.
+ * the detached tables and the spare one. Sleeps only if batch->may_sleep.
  */
 void lodge_stage2_unlock(struct lodge_memory *mem, struct lodge_s2_batch *batch)
 	__releases(&mem->lock);
+
+/*
+ * fault.c: the largest leaf that the host's mapping (of the current mm), the slot's
+ * bounds and alignment allow for @gfn. No lock; true for a moment only.
+ */
+unsigned int lodge_host_leaf_level(const struct lodge_slot *slot, u64 gfn);
 
 /* notifier.c: attach and detach without the lock; 0 or an errno. */
 int lodge_notifier_attach(struct lodge_memory *mem);

@@ -267,6 +267,15 @@ static int ioctl_dirty_log(struct lodge_vm *vm, void __user *argp)
 	return lodge_dirty_log_get(vm, &log);
 }
 
+static int ioctl_clear_dirty_log(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_clear_dirty_log log;
+
+	if (copy_from_user(&log, argp, sizeof(log)))
+		return -EFAULT;
+	return lodge_dirty_log_clear(vm, &log);
+}
+
 static int ioctl_get_clock(struct lodge_vm *vm, void __user *argp)
 {
 	struct kvm_clock_data data;
@@ -360,6 +369,8 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return ioctl_memory_region2(vm, argp);
 	case KVM_GET_DIRTY_LOG:
 		return ioctl_dirty_log(vm, argp);
+	case KVM_CLEAR_DIRTY_LOG:
+		return ioctl_clear_dirty_log(vm, argp);
 	case KVM_SET_TSS_ADDR:
 		return ioctl_tss_addr(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:
