@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Loading the kernel module through libkmod.  Called by run.c and doctor.c on
+ * Loading the kernel module through libkmod.  Called by node.c and doctor.c on
  * the main thread; no lock.
  */
 #include <errno.h>

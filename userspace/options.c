@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The command lines of `lodge run` and `lodge initramfs`.  Called by lodge.c
+ * The command lines of `lodge run`, `lodge exec` and `lodge initramfs`.  Called by lodge.c
  * before anything else exists; no lock.
  */
 #include <getopt.h>
@@ -32,6 +32,16 @@ static const char run_help[] =
 "On a terminal Ctrl-A x ends the guest, Ctrl-A c sends a break (SysRq), and\n"
 "Ctrl-A Ctrl-A sends one Ctrl-A. See lodge(1) for the exit statuses.\n";
 
+static const char exec_help[] =
+"Usage: lodge exec [--device NODE] [--] COMMAND [ARGUMENT]...\n"
+"Run a program that opens /dev/kvm with this hypervisor's node in its place, seen\n"
+"by that program and its children only.\n"
+"\n"
+"  --device NODE            the node to put there; default: " DEFAULT_DEVICE "\n"
+"  --help                   this text\n"
+"\n"
+"The exit status is the command's; see lodge(1) for the others.\n";
+
 static const char initramfs_help[] =
 "Usage: lodge initramfs --output F [OPTION]...\n"
 "Write the built-in initial RAM disk to a file.\n"
@@ -58,6 +68,12 @@ static const struct option run_table[] = {
 	{ "device", required_argument, NULL, OPT_DEVICE },
 	{ "console", required_argument, NULL, OPT_CONSOLE },
 	{ "name", required_argument, NULL, OPT_NAME },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ },
+};
+
+static const struct option exec_table[] = {
+	{ "device", required_argument, NULL, OPT_DEVICE },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ },
 };
@@ -96,8 +112,9 @@ static noreturn void bad_option(const char *word, const struct option *table,
 }
 
 /*
- * getopt_long() with our own messages, for @letters that start with "+:".  Returns the option, or -1 at the end.
- * @command names the subcommand whose --help lists the options.
+ * getopt_long() with our own messages, for @letters that start with "+:".  Returns the
+ * option, or -1 at the first argument, optind.  @command names the subcommand whose
+ * --help lists the options.
  */
 static int next_option(int argc, char **argv, const char *letters, const struct option *table,
 		       const char *command)
@@ -111,9 +128,13 @@ static int next_option(int argc, char **argv, const char *letters, const struct 
 		bad_input("%s needs a value; see 'lodge %s --help'", argv[optind - 1], command);
 	if (option == '?')
 		bad_option(argv[at], table, command);
-	if (option == -1 && optind < argc)
-		bad_input("unexpected argument '%s'; see 'lodge %s --help'", argv[optind], command);
 	return option;
+}
+
+static void no_arguments(int argc, char **argv, const char *command)
+{
+	if (optind < argc)
+		bad_input("unexpected argument '%s'; see 'lodge %s --help'", argv[optind], command);
 }
 
 static noreturn void print_help(const char *text)
@@ -186,6 +207,23 @@ void parse_run_options(int argc, char **argv, struct run_options *options)
 	};
 	while ((option = next_option(argc, argv, "+:", run_table, "run")) != -1)
 		run_option(option, options);
+	no_arguments(argc, argv, "run");
+}
+
+void parse_exec_options(int argc, char **argv, struct exec_options *options)
+{
+	int option;
+
+	*options = (struct exec_options){ .device = DEFAULT_DEVICE };
+	while ((option = next_option(argc, argv, "+:", exec_table, "exec")) != -1) {
+		if (option == OPT_DEVICE)
+			options->device = optarg;
+		else
+			print_help(exec_help);
+	}
+	options->command = argv + optind;
+	if (!*options->command)
+		bad_input("exec needs a command to run; see 'lodge exec --help'");
 }
 
 void parse_initramfs_options(int argc, char **argv, struct initramfs_options *options)
@@ -208,6 +246,7 @@ void parse_initramfs_options(int argc, char **argv, struct initramfs_options *op
 			print_help(initramfs_help);
 		}
 	}
+	no_arguments(argc, argv, "initramfs");
 	if (!options->output)
 		bad_input("initramfs needs --output F, the file to write");
 }

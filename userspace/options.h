@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What `lodge run` and `lodge initramfs` were asked for.  Filled once by
- * options.c, read by run.c and initramfs.c.
+ * What `lodge run`, `lodge exec` and `lodge initramfs` were asked for.  Filled once by
+ * options.c, read by run.c, exec.c and initramfs.c.
  */
 #ifndef LODGE_OPTIONS_H
 #define LODGE_OPTIONS_H
@@ -26,14 +26,20 @@ struct run_options {
 	struct console_option console;
 };
 
+struct exec_options {
+	const char *device;
+	char **command;			/* ends with NULL */
+};
+
 struct initramfs_options {
 	const char *kernel;		/* NULL: the host's own */
 	const char *modules;		/* NULL: /lib/modules/RELEASE */
 	const char *output;
 };
 
-/* Both end the program with one line when something is wrong. */
+/* Each ends the program with one line when something is wrong. */
 void parse_run_options(int argc, char **argv, struct run_options *options);
+void parse_exec_options(int argc, char **argv, struct exec_options *options);
 void parse_initramfs_options(int argc, char **argv, struct initramfs_options *options);
 
 #endif

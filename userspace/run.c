@@ -25,7 +25,6 @@
 #include "initramfs.h"
 #include "kernel.h"
 #include "layout.h"
-#include "module.h"
 #include "options.h"
 #include "run.h"
 #include "sandbox.h"
@@ -131,25 +130,6 @@ static void open_devices(struct machine *machine, const struct run_options *opti
 	machine->virtio[machine->nr_virtio++] = virtio_rng_open();
 }
 
-/* Load our own module if that is what a missing node needs, and we may. */
-static void provide_node(const char *device)
-{
-	int error;
-
-	if (strcmp(device, DEFAULT_DEVICE) || !access(device, F_OK))
-		return;
-	error = module_load();
-	if (error == -ENOENT)
-		bad_input("there is no %s, and no %s.ko for this kernel; see 'lodge doctor'",
-			  device, MODULE_NAME);
-	if (error == -EPERM || error == -EACCES)
-		bad_input("there is no %s; 'modprobe %s' as root loads its module", device,
-			  MODULE_NAME);
-	if (error)
-		bad_input("there is no %s: its module does not load (%s); see the kernel log",
-			  device, strerror(-error));
-}
-
 static void build(struct machine *machine, const struct run_options *options)
 {
 	struct vm *vm = &machine->vm;
@@ -159,7 +139,6 @@ static void build(struct machine *machine, const struct run_options *options)
 
 	prepare_input(machine, options);
 	open_devices(machine, options);
-	provide_node(options->device);
 	vm_create(vm, options->device, options->memory);
 
 	input = (struct boot_input){

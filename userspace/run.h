@@ -6,6 +6,7 @@
 #define LODGE_RUN_H
 
 int run_main(int argc, char **argv);
+int exec_main(int argc, char **argv);
 int doctor_main(int argc, char **argv);
 
 #endif

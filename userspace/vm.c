@@ -15,6 +15,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "node.h"
 #include "vm.h"
 
 /* Three pages for real mode on Intel, and one more, in the hole below the BIOS. */
@@ -51,23 +52,9 @@ int vm_capability(const struct vm *vm, int capability)
 
 static void open_node(struct vm *vm, const char *device)
 {
-	int version, size;
+	int size;
 
-	vm->node_fd = open(device, O_RDWR | O_CLOEXEC);
-	if (vm->node_fd < 0 && errno == ENOENT)
-		bad_input("there is no %s: load its module as root, or see 'lodge doctor'", device);
-	if (vm->node_fd < 0 && (errno == EACCES || errno == EPERM))
-		bad_input("no permission to open %s: run as root, or join the group that owns it",
-			  device);
-	if (vm->node_fd < 0)
-		bad_input("cannot open %s: %m; see 'lodge doctor'", device);
-	version = ioctl(vm->node_fd, KVM_GET_API_VERSION, 0);
-	if (version < 0)
-		bad_input("%s is not a hypervisor's node; /dev/lodge or /dev/kvm is expected",
-			  device);
-	if (version != KVM_API_VERSION)
-		bad_input("%s speaks version %d of the KVM API; %d is expected", device, version,
-			  KVM_API_VERSION);
+	vm->node_fd = node_open(device);
 	size = ioctl(vm->node_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (size < (int)sizeof(struct kvm_run))
 		die(STATUS_MODULE_ERROR, "KVM_GET_VCPU_MMAP_SIZE answers %d", size);
