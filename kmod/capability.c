@@ -98,6 +98,8 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return LODGE_MAX_VCPUS;
 	case KVM_CAP_MAX_VCPU_ID:
 		return LODGE_MAX_VCPU_ID;
+	case KVM_CAP_SYNC_REGS:
+		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_XSAVE2:
 		return lodge_xsave_size();
 	case KVM_CAP_MCE:

@@ -253,8 +253,8 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
 
 	if (vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
 		return wait_for_sipi(vcpu);
-	/* KVM_CAP_SYNC_REGS is not offered. */
-	if (READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))
+	if (unlikely(READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs)) &&
+	    lodge_sync_regs_in(vcpu))
 		return -EINVAL;
 	if (!vcpu->lapic && lodge_set_cr8(vcpu, READ_ONCE(run->cr8)))
 		return -EINVAL;
@@ -292,6 +292,8 @@ int lodge_vcpu_run(struct lodge_vcpu *vcpu)
 	WRITE_ONCE(vcpu->task, current);
 	r = run_vcpu(vcpu);
 	WRITE_ONCE(vcpu->task, NULL);
+	if (unlikely(READ_ONCE(vcpu->run->kvm_valid_regs)))
+		lodge_sync_regs_out(vcpu);
 	fill_run(vcpu);
 	if (vcpu->sigmask_set)
 		sigprocmask(SIG_SETMASK, &saved, NULL);

@@ -442,3 +442,54 @@ int lodge_set_mp_state(struct lodge_vcpu *vcpu, const struct kvm_mp_state *mp)
 	lodge_make_request(vcpu, LODGE_REQ_EVENT);
 	return 0;
 }
+
+/*
+ * User space may write to kvm_run from another thread at any time: what is checked is a
+ * copy. kvm_dirty_regs keeps the bit of what was refused, and those after it, as in KVM.
+ */
+int lodge_sync_regs_in(struct lodge_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	u64 dirty = READ_ONCE(run->kvm_dirty_regs);
+	union {
+		struct kvm_regs regs;
+		struct kvm_sregs sregs;
+		struct kvm_vcpu_events events;
+	} copy;
+
+	if ((dirty | READ_ONCE(run->kvm_valid_regs)) & ~(u64)KVM_SYNC_X86_VALID_FIELDS)
+		return -EINVAL;
+	if (dirty & KVM_SYNC_X86_REGS) {
+		copy.regs = run->s.regs.regs;
+		lodge_set_regs(vcpu, &copy.regs);
+		run->kvm_dirty_regs = dirty &= ~(u64)KVM_SYNC_X86_REGS;
+	}
+	if (dirty & KVM_SYNC_X86_SREGS) {
+		copy.sregs = run->s.regs.sregs;
+		barrier();	/* a copy, not another name for what it was copied from */
+		if (lodge_set_sregs(vcpu, &copy.sregs))
+			return -EINVAL;
+		run->kvm_dirty_regs = dirty &= ~(u64)KVM_SYNC_X86_SREGS;
+	}
+	if (dirty & KVM_SYNC_X86_EVENTS) {
+		copy.events = run->s.regs.events;
+		barrier();
+		if (lodge_set_events(vcpu, &copy.events))
+			return -EINVAL;
+		run->kvm_dirty_regs = dirty & ~(u64)KVM_SYNC_X86_EVENTS;
+	}
+	return 0;
+}
+
+void lodge_sync_regs_out(struct lodge_vcpu *vcpu)
+{
+	struct kvm_run *run = vcpu->run;
+	u64 valid = READ_ONCE(run->kvm_valid_regs);
+
+	if (valid & KVM_SYNC_X86_REGS)
+		lodge_get_regs(vcpu, &run->s.regs.regs);
+	if (valid & KVM_SYNC_X86_SREGS)
+		lodge_get_sregs(vcpu, &run->s.regs.sregs);
+	if (valid & KVM_SYNC_X86_EVENTS)
+		lodge_get_events(vcpu, &run->s.regs.events);
+}

@@ -54,6 +54,13 @@ void lodge_get_mp_state(struct lodge_vcpu *vcpu, struct kvm_mp_state *mp);
 int lodge_set_mp_state(struct lodge_vcpu *vcpu, const struct kvm_mp_state *mp);
 
 /*
+ * KVM_CAP_SYNC_REGS, at the start of KVM_RUN (0 or -EINVAL) and at its end: what
+ * kvm_dirty_regs and kvm_valid_regs name goes by way of kvm_run.
+ */
+int lodge_sync_regs_in(struct lodge_vcpu *vcpu);
+void lodge_sync_regs_out(struct lodge_vcpu *vcpu);
+
+/*
  * Moves the payload of a pending #DB or #PF into DR6 or CR2; nothing without one.
  * Called when the exception is delivered, and before user space reads it. Any tier.
  */
