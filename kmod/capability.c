@@ -41,6 +41,7 @@ static bool is_there(long ext)
 	case KVM_CAP_IOEVENTFD:
 	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
 	case KVM_CAP_IOEVENTFD_NO_LENGTH:
+	case KVM_CAP_COALESCED_PIO:
 	case KVM_CAP_USER_NMI:
 	case KVM_CAP_TSC_DEADLINE_TIMER:
 	/* vCPUs */
@@ -90,6 +91,8 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return LODGE_MANUAL_LOG;
 	case KVM_CAP_IRQ_ROUTING:
 		return IRQCHIP_MAX_ROUTES;
+	case KVM_CAP_COALESCED_MMIO:
+		return LODGE_COALESCED_PAGE;
 	case KVM_CAP_X2APIC_API:
 		return IRQCHIP_X2APIC_API;
 	case KVM_CAP_NR_VCPUS:

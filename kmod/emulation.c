@@ -264,22 +264,23 @@ static int op_pio_in(void *opaque, const struct emul_pio *pio, void *buf)
 	return EMUL_DONE;
 }
 
-/* A device in the kernel takes all elements or none: what it answers to is the port. */
+/* User space gets what the kernel does not take: all, or the rest when a ring is full. */
 static int op_pio_out(void *opaque, const struct emul_pio *pio, const void *buf)
 {
 	struct lodge_vcpu *vcpu = opaque;
-	u32 i;
+	struct emul_pio rest = *pio;
 
 	if (vcpu->emul.cursor == vcpu->emul.nr) {
-		for (i = 0; i < pio->count; i++)
-			if (lodge_port_write(vcpu, pio->port, pio->size, buf + i * pio->size))
-				break;
-		if (i == pio->count)
+		while (rest.count && !lodge_port_write(vcpu, pio->port, pio->size, buf)) {
+			buf += pio->size;
+			rest.count--;
+		}
+		if (!rest.count)
 			return EMUL_DONE;
-		if (buf != vcpu->pio_data)
-			memcpy(vcpu->pio_data, buf, pio->size * pio->count);
+		/* They may be one. */
+		memmove(vcpu->pio_data, buf, rest.size * rest.count);
 	}
-	return pio_served(vcpu, pio, false) ? EMUL_DONE : EMUL_EXIT;
+	return pio_served(vcpu, &rest, false) ? EMUL_DONE : EMUL_EXIT;
 }
 
 static void op_segment(void *opaque, unsigned int index, struct kvm_segment *segment)

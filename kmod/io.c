@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Port and memory-mapped I/O of a guest: devices in the kernel first, then ioeventfds,
- * then user space. Called on the vCPU's thread; the devices lock themselves.
+ * then coalesced zones, then user space. Called on the vCPU's thread; the devices lock themselves.
  */
 #include "kernel_compat.h"
 #include "exits.h"
@@ -22,6 +22,16 @@ static u64 value_of(const void *data, unsigned int len)
 	return value;
 }
 
+/* A write that nobody has to be asked about now. Any tier. */
+static bool write_aside(struct lodge_vm *vm, enum lodge_bus bus, u64 addr, unsigned int len,
+			const void *data)
+{
+	u64 value = value_of(data, len);
+
+	return lodge_ioeventfd_write(&vm->eventfds, bus, addr, len, value) ||
+	       lodge_coalesced_write(&vm->coalesced, bus, addr, len, value);
+}
+
 int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *data)
 {
 	struct irqchip *ic = &vcpu->vm->ic;
@@ -39,10 +49,7 @@ int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, const
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 		return 0;
 	}
-	if (lodge_ioeventfd_write(&vm->eventfds, LODGE_BUS_PIO, port, size,
-				  value_of(data, size)))
-		return 0;
-	return -ENODEV;
+	return write_aside(vm, LODGE_BUS_PIO, port, size, data) ? 0 : -ENODEV;
 }
 
 int lodge_mmio_read(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, void *data)
@@ -70,10 +77,7 @@ int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const v
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 		return 0;
 	}
-	if (lodge_ioeventfd_write(&vm->eventfds, LODGE_BUS_MMIO, gpa, len,
-				  value_of(data, len)))
-		return 0;
-	return -ENODEV;
+	return write_aside(vm, LODGE_BUS_MMIO, gpa, len, data) ? 0 : -ENODEV;
 }
 
 /* AL, AX or EAX: a 32-bit result clears the upper half of RAX, the others keep it. */
@@ -104,8 +108,7 @@ bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 ne
 {
 	if (is_device_port(&vcpu->vm->ic, port))
 		return false;
-	if (!lodge_ioeventfd_write(&vcpu->vm->eventfds, LODGE_BUS_PIO, port, size,
-				   value_of(vcpu->st.gpr, size)))
+	if (!write_aside(vcpu->vm, LODGE_BUS_PIO, port, size, vcpu->st.gpr))
 		return false;
 	lodge_retire(vcpu, next_rip);
 	return true;

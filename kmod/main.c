@@ -305,7 +305,7 @@ static long node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case KVM_CHECK_EXTENSION:
 		return lodge_check_extension(NULL, arg);
 	case KVM_GET_VCPU_MMAP_SIZE:
-		return arg ? -EINVAL : LODGE_RUN_PAGES * PAGE_SIZE;
+		return arg ? -EINVAL : LODGE_MAP_PAGES * PAGE_SIZE;
 	case KVM_GET_SUPPORTED_CPUID:
 		return lodge_get_supported_cpuid(argp, false);
 	case KVM_GET_EMULATED_CPUID:

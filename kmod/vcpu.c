@@ -314,9 +314,12 @@ static vm_fault_t vcpu_mmap_fault(struct vm_fault *vmf)
 {
 	struct lodge_vcpu *vcpu = vmf->vma->vm_file->private_data;
 
-	if (vmf->pgoff >= LODGE_RUN_PAGES)
+	if (vmf->pgoff < LODGE_RUN_PAGES)
+		vmf->page = virt_to_page((void *)vcpu->run + vmf->pgoff * PAGE_SIZE);
+	else if (vmf->pgoff == LODGE_COALESCED_PAGE)
+		vmf->page = virt_to_page(vcpu->vm->coalesced.ring);
+	else
 		return VM_FAULT_SIGBUS;
-	vmf->page = virt_to_page((void *)vcpu->run + vmf->pgoff * PAGE_SIZE);
 	get_page(vmf->page);
 	return 0;
 }

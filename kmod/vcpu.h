@@ -18,7 +18,9 @@
 struct lodge_vm;
 
 #define LODGE_PIO_PAGE		1	/* page of the mapping that has port I/O data */
-#define LODGE_RUN_PAGES		2
+#define LODGE_RUN_PAGES		2	/* a vCPU's own */
+#define LODGE_COALESCED_PAGE	2	/* the VM's ring of coalesced.c */
+#define LODGE_MAP_PAGES		3
 
 /*
  * State groups. A group is *valid* when vcpu->st holds the guest's current values,

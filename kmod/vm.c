@@ -57,6 +57,7 @@ void lodge_vm_put(struct lodge_vm *vm)
 	for (i = 0; i < vm->nr_vcpus; i++)
 		lodge_vcpu_free(vm->vcpus[i]);
 	lodge_msr_filter_destroy(vm);
+	lodge_coalesced_destroy(&vm->coalesced);
 	lodge_hw_put();
 	mmdrop(vm->mm);
 	kvfree(vm);
@@ -239,6 +240,17 @@ static int ioctl_ioeventfd(struct lodge_vm *vm, void __user *argp)
 	return lodge_ioeventfd(&vm->eventfds, &args);
 }
 
+static int ioctl_coalesced(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
+{
+	struct kvm_coalesced_mmio_zone zone;
+
+	if (copy_from_user(&zone, argp, sizeof(zone)))
+		return -EFAULT;
+	return cmd == KVM_REGISTER_COALESCED_MMIO ?
+	       lodge_coalesced_register(&vm->coalesced, &zone) :
+	       lodge_coalesced_unregister(&vm->coalesced, &zone);
+}
+
 static int ioctl_memory_region(struct lodge_vm *vm, void __user *argp)
 {
 	struct kvm_userspace_memory_region2 region = {};
@@ -407,6 +419,9 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return ioctl_ioeventfd(vm, argp);
 	case KVM_X86_SET_MSR_FILTER:
 		return lodge_set_msr_filter(vm, argp);
+	case KVM_REGISTER_COALESCED_MMIO:
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return ioctl_coalesced(vm, cmd, argp);
 	case KVM_GET_CLOCK:
 		return ioctl_get_clock(vm, argp);
 	case KVM_SET_CLOCK:
@@ -458,11 +473,16 @@ static struct lodge_vm *vm_alloc(void)
 	lodge_clock_init(vm);
 	irqchip_init(&vm->ic, &lodge_irqchip_ops);
 	lodge_eventfds_init(&vm->eventfds, &vm->ic);
-	r = lodge_memory_init(vm);
+	r = lodge_coalesced_init(&vm->coalesced);
 	if (r)
 		goto err_hw;
+	r = lodge_memory_init(vm);
+	if (r)
+		goto err_coalesced;
 	return vm;
 
+err_coalesced:
+	lodge_coalesced_destroy(&vm->coalesced);
 err_hw:
 	mmdrop(vm->mm);
 	lodge_hw_put();

@@ -12,6 +12,7 @@
 #include <linux/types.h>
 #include <linux/xarray.h>
 
+#include "coalesced.h"
 #include "memory.h"
 #include "irqchip/eventfd.h"
 #include "irqchip/irqchip.h"
@@ -57,6 +58,7 @@ struct lodge_vm {
 
 	struct irqchip ic;			/* irqchip/; ic.kind is set once, under lock */
 	struct lodge_eventfds eventfds;		/* irqchip/eventfd.c */
+	struct lodge_coalesced coalesced;
 
 	struct lodge_msr_filter __rcu *msr_filter;	/* msr_filter.c; NULL: all allowed */
 	struct lodge_clock clock;
