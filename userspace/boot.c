@@ -55,19 +55,6 @@ static void write_page_tables(const struct guest_memory *memory)
 		table[2 * ENTRIES + i] = i * MIB(2) | PRESENT | WRITABLE | LARGE;
 }
 
-/* Where the kernel goes, or 0 when it does not fit below @end. */
-static u64 place_kernel(const struct kernel_image *image, u64 end)
-{
-	u64 lowest;
-
-	if (image->load < end && image->span <= end - image->load)
-		return image->load;
-	if (!image->align)
-		return 0;
-	lowest = align_up(MIB(1), image->align);
-	return lowest < end && image->span <= end - lowest ? lowest : 0;
-}
-
 const char *boot_load(const struct guest_memory *memory, const struct boot_input *input,
 		      struct boot_entry *entry)
 {
@@ -75,15 +62,18 @@ const char *boot_load(const struct guest_memory *memory, const struct boot_input
 	size_t cmdline = strlen(input->cmdline);
 	u32 cmdline_max;
 	u64 end = memory_low_end(memory);
-	u64 kernel, initrd = 0, top;
+	u64 kernel = image->load, initrd = 0, top;
 
 	cmdline_max = image->cmdline_max < BOOT_CMDLINE_MAX ? image->cmdline_max :
 							      BOOT_CMDLINE_MAX - 1;
 	if (cmdline > cmdline_max)
 		return error("--append is too long: the command line has %zu characters with it, and this kernel takes %u",
 			     cmdline, cmdline_max);
-	kernel = place_kernel(image, end);
-	if (!kernel)
+	/*
+	 * Nor lower, even if it is relocatable: its 64-bit entry unpacks it at the
+	 * preferred address, or above where it finds itself there.
+	 */
+	if (kernel >= end || image->span > end - kernel)
 		return error("--memory is too small: this kernel needs %llu MiB to start",
 			     align_up(image->load + image->span, MIB(1)) >> 20);
 	if (input->initrd_size) {

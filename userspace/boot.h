@@ -43,7 +43,6 @@ struct kernel_image {
 	size_t payload_size;
 	u64 load;			/* preferred address */
 	u64 span;			/* bytes needed from there while it starts */
-	u64 align;			/* 0: it runs only at @load */
 	u64 initrd_max;			/* its last byte's highest address */
 	u32 cmdline_max;
 	/* ELF; @load and @span cover all its segments */

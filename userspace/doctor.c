@@ -194,15 +194,17 @@ static void check_holder(void)
 static bool check_headers(const char *release, bool needed)
 {
 	static const char remedy[] = "'apt-get install linux-headers-$(uname -r)'";
+	static const char missing[] =
+		"no kernel headers for %s, so the module cannot be built here";
 	char build[256];
 
 	snprintf(build, sizeof(build), "/lib/modules/%s/build/Makefile", release);
 	if (exists(build))
 		good("kernel headers for %s", release);
 	else if (needed)
-		bad(remedy, "no kernel headers for %s, so the module cannot be built here", release);
+		bad(remedy, missing, release);
 	else
-		note(remedy, "no kernel headers for %s, so the module cannot be built here", release);
+		note(remedy, missing, release);
 	return exists(build);
 }
 

@@ -19,8 +19,6 @@
 #define SETUP_KERNEL_VERSION	0x20e
 #define SETUP_LOADFLAGS		0x211
 #define SETUP_INITRD_MAX	0x22c
-#define SETUP_ALIGNMENT		0x230
-#define SETUP_RELOCATABLE	0x234
 #define SETUP_XLOADFLAGS	0x236
 #define SETUP_CMDLINE_SIZE	0x238
 #define SETUP_PAYLOAD_OFFSET	0x248
@@ -101,12 +99,9 @@ const char *bzimage_parse(const u8 *data, size_t size, struct kernel_image *imag
 		.payload_size = size - setup,
 		.load = get64(data + SETUP_PREF_ADDRESS),
 		.span = get32(data + SETUP_INIT_SIZE),
-		.align = data[SETUP_RELOCATABLE] ? get32(data + SETUP_ALIGNMENT) : 0,
 		.initrd_max = get32(data + SETUP_INITRD_MAX),
 		.cmdline_max = get32(data + SETUP_CMDLINE_SIZE),
 	};
-	if (image->align & (image->align - 1))
-		return "its alignment is not a power of two";
 	if (image->load < MIB(1) || image->load > MAX_KERNEL_ADDRESS)
 		return "its preferred address is absurd";
 	if (image->span < image->payload_size)
