@@ -43,8 +43,16 @@ demo: ## boot a guest in the bed (BED=host: on this machine's own SVM)
 	@O='$(BUILD)' scripts/demo $(BED)
 
 .PHONY: check
-check: ## run every test; CHECK="NAME..." only those rows of scripts/check
+check: ## run the tests, half an hour of them; CHECK="NAME..." only those rows
 	@O='$(BUILD)' scripts/check $(CHECK)
+
+.PHONY: check-all
+check-all: ## run the long tests, too: other VMMs, Linux's selftests/kvm
+	@O='$(BUILD)' scripts/check --all $(CHECK)
+
+.PHONY: check-debug
+check-debug: ## run the tests on kernels that watch themselves (built once, an hour)
+	@O='$(BUILD)' scripts/check-debug $(CHECK)
 
 .PHONY: setup
 setup: ## install the Debian packages that builds and tests need
@@ -83,7 +91,7 @@ clean: ## remove all that was built
 .PHONY: help
 help: ## show this list
 	@echo 'Targets:'
-	@sed -n 's/^\([a-z_.]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 25
+	@sed -n 's/^\([a-z_.-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 25
 	@echo
 	@echo 'Variables: KDIR=<kernel headers> O=<build folder> PREFIX= DESTDIR='
 	@echo '           W=1 (more warnings) C=1 (sparse) V=1 (show commands)'
