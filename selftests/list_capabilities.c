@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * list_capabilities: for scripts/check-capabilities. Prints "NUMBER VALUE" for each
+ * KVM_CHECK_EXTENSION that is not 0, and fails when the node and a VM differ.
+ */
+#include <stdio.h>
+
+#include "test_vm.h"
+
+#define LAST	4095
+
+int main(void)
+{
+	int device = device_open(), ret = 0;
+	struct test_vm vm;
+	long cap;
+
+	vm_create_bare(&vm);
+	for (cap = 0; cap <= LAST; cap++) {
+		int value = device_cap(device, cap);
+
+		if (value != vm_cap(&vm, cap)) {
+			fprintf(stderr, "capability %ld: %d on the node, %d on a VM\n",
+				cap, value, vm_cap(&vm, cap));
+			ret = 1;
+		}
+		if (value)
+			printf("%ld %d\n", cap, value);
+	}
+	return ret;
+}
