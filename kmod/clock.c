@@ -204,6 +204,7 @@ void lodge_clock_init(struct lodge_vm *vm)
 	struct lodge_clock *clock = &vm->clock;
 
 	raw_spin_lock_init(&clock->lock);
+	clock->tsc_khz = host_tsc_khz();
 	clock->stable = host_tsc_stable();
 	clock->tsc_lost = READ_ONCE(tsc_lost);
 	set_master(clock);
@@ -480,7 +481,7 @@ void lodge_tsc_adjust_write(struct lodge_vcpu *vcpu, u64 value, bool host)
 
 void lodge_clock_vcpu_init(struct lodge_vcpu *vcpu)
 {
-	vcpu->tsc_khz = host_tsc_khz();
+	vcpu->tsc_khz = READ_ONCE(vcpu->vm->clock.tsc_khz);
 	vcpu->tsc_adjust = 0;
 	synchronize(vcpu, 0);
 }
@@ -490,18 +491,40 @@ int lodge_get_tsc_khz(struct lodge_vcpu *vcpu)
 	return vcpu->tsc_khz;
 }
 
-int lodge_set_tsc_khz(struct lodge_vcpu *vcpu, u32 khz)
+/* Without scaling, a guest's TSC can tick only as the host's does, or be called so. */
+static int check_tsc_khz(u32 *khz)
 {
 	u32 host = host_tsc_khz();
 	u32 tolerance = mul_u64_u32_div(host, TSC_TOLERANCE_PPM, 1000000);
 
-	if (!khz)
-		khz = host;
-	if (khz < host - tolerance || khz > host + tolerance)
-		return -EINVAL;
+	if (!*khz)
+		*khz = host;
+	return *khz < host - tolerance || *khz > host + tolerance ? -EINVAL : 0;
+}
+
+int lodge_set_tsc_khz(struct lodge_vcpu *vcpu, u32 khz)
+{
+	int r = check_tsc_khz(&khz);
+
+	if (r)
+		return r;
 	vcpu->tsc_khz = khz;
 	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
 	return 0;
+}
+
+int lodge_vm_get_tsc_khz(struct lodge_vm *vm)
+{
+	return READ_ONCE(vm->clock.tsc_khz);
+}
+
+int lodge_vm_set_tsc_khz(struct lodge_vm *vm, u32 khz)
+{
+	int r = check_tsc_khz(&khz);
+
+	if (!r)
+		WRITE_ONCE(vm->clock.tsc_khz, khz);
+	return r;
 }
 
 /* The host's TSC ---------------------------------------------------------------- */

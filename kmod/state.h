@@ -319,6 +319,9 @@ u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline);
 /* KVM_GET_TSC_KHZ (the value) and KVM_SET_TSC_KHZ (0, or -EINVAL: no scaling yet). */
 int lodge_get_tsc_khz(struct lodge_vcpu *vcpu);
 int lodge_set_tsc_khz(struct lodge_vcpu *vcpu, u32 khz);
+/* The same on the VM, for the vCPUs that are created from then on. */
+int lodge_vm_get_tsc_khz(struct lodge_vm *vm);
+int lodge_vm_set_tsc_khz(struct lodge_vm *vm, u32 khz);
 
 /* KVM_HAS/GET/SET_DEVICE_ATTR on a vCPU (group KVM_VCPU_TSC_CTRL): 0, -ENXIO, -EFAULT. */
 int lodge_vcpu_has_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *attr);

@@ -422,6 +422,10 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 	case KVM_REGISTER_COALESCED_MMIO:
 	case KVM_UNREGISTER_COALESCED_MMIO:
 		return ioctl_coalesced(vm, cmd, argp);
+	case KVM_GET_TSC_KHZ:
+		return lodge_vm_get_tsc_khz(vm);
+	case KVM_SET_TSC_KHZ:
+		return lodge_vm_set_tsc_khz(vm, arg);
 	case KVM_GET_CLOCK:
 		return ioctl_get_clock(vm, argp);
 	case KVM_SET_CLOCK:

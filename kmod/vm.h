@@ -39,6 +39,7 @@ struct lodge_clock {			/* clock.c */
 	u64 last_tsc_write;
 	u64 last_tsc_offset;
 	u32 last_tsc_khz;
+	u32 tsc_khz;			/* of the vCPUs to come; any thread may write it */
 };
 
 struct lodge_vm {

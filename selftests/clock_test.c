@@ -249,4 +249,26 @@ TEST_F(clock, tsc_khz)
 	}
 }
 
+/* The VM's rate is that of the vCPUs to come. */
+TEST_F(clock, vm_tsc_khz)
+{
+	int khz = __vm_ioctl(&self->vm, KVM_GET_TSC_KHZ, 0), near = khz + khz / 10000;
+	struct test_vcpu second;
+
+	ASSERT_EQ(khz, __vcpu_ioctl(&self->vcpu, KVM_GET_TSC_KHZ, 0));
+	ASSERT_EQ(0, __vm_ioctl(&self->vm, KVM_SET_TSC_KHZ, near));
+	ASSERT_EQ(near, __vm_ioctl(&self->vm, KVM_GET_TSC_KHZ, 0));
+	ASSERT_EQ(khz, __vcpu_ioctl(&self->vcpu, KVM_GET_TSC_KHZ, 0));
+	vcpu_create(&self->vm, &second, 1);
+	ASSERT_EQ(near, __vcpu_ioctl(&second, KVM_GET_TSC_KHZ, 0));
+	vcpu_destroy(&second);
+	/* KVM notices only when it creates a vCPU that it cannot serve this. */
+	if (!test_device_is_kvm()) {
+		ASSERT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_SET_TSC_KHZ, khz / 2));
+		ASSERT_EQ(near, __vm_ioctl(&self->vm, KVM_GET_TSC_KHZ, 0));
+	}
+	ASSERT_EQ(0, __vm_ioctl(&self->vm, KVM_SET_TSC_KHZ, 0));
+	ASSERT_EQ(khz, __vm_ioctl(&self->vm, KVM_GET_TSC_KHZ, 0));
+}
+
 TEST_HARNESS_MAIN
