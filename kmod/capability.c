@@ -95,6 +95,8 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return LODGE_COALESCED_PAGE;
 	case KVM_CAP_X2APIC_API:
 		return IRQCHIP_X2APIC_API;
+	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
+		return IRQCHIP_BUS_NS;
 	case KVM_CAP_NR_VCPUS:
 		return min_t(unsigned int, num_online_cpus(), LODGE_MAX_VCPUS);
 	case KVM_CAP_MAX_VCPUS:
@@ -140,6 +142,8 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 		return lodge_create_split_irqchip(vm, cap.args[0]);
 	case KVM_CAP_X2APIC_API:
 		return irqchip_set_x2apic_api(&vm->ic, cap.args[0]);
+	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
+		return lodge_set_apic_bus_ns(vm, cap.args[0]);
 	case KVM_CAP_MAX_VCPU_ID:
 		return lodge_set_max_vcpu_id(vm, cap.args[0]);
 	default:

@@ -43,6 +43,9 @@ struct kvm_userspace_memory_region2 {
 	_IOW(KVMIO, 0x49, struct kvm_userspace_memory_region2)
 #define KVM_CAP_USER_MEMORY2 231
 #endif
+#ifndef KVM_CAP_X86_APIC_BUS_CYCLES_NS
+#define KVM_CAP_X86_APIC_BUS_CYCLES_NS 237
+#endif
 
 /* What the accessed/young callbacks of an MMU notifier return. */
 #if LODGE_HAVE_NOTIFIER_YOUNG_BOOL

@@ -90,6 +90,24 @@ int lodge_create_split_irqchip(struct lodge_vm *vm, u64 pins)
 	return r;
 }
 
+int lodge_set_apic_bus_ns(struct lodge_vm *vm, u64 ns)
+{
+	int r = 0;
+
+	/* The longest count, 2^32 - 1 of the slowest cycles, has to fit in 64 bits. */
+	if (!ns || ns > div64_u64(U64_MAX, (u64)U32_MAX * 128))
+		return -EINVAL;
+	mutex_lock(&vm->lock);
+	if (!irqchip_in_kernel(&vm->ic))
+		r = -ENXIO;
+	else if (vm->nr_vcpus)
+		r = -EINVAL;
+	else
+		vm->ic.bus_ns = ns;
+	mutex_unlock(&vm->lock);
+	return r;
+}
+
 static int create_pit(struct lodge_vm *vm, u32 flags)
 {
 	int r;

@@ -83,6 +83,12 @@ void lodge_vm_put(struct lodge_vm *vm);
 int lodge_create_split_irqchip(struct lodge_vm *vm, u64 pins);
 
 /*
+ * vm.c: serves KVM_CAP_X86_APIC_BUS_CYCLES_NS, the nanoseconds of a cycle that LAPIC timers
+ * count: 0, -ENXIO (no irqchip yet), -EINVAL (0, above 2^25, or there is a vCPU).
+ */
+int lodge_set_apic_bus_ns(struct lodge_vm *vm, u64 ns);
+
+/*
  * vm.c: serves KVM_CAP_MAX_VCPU_ID, the bound of vCPU ids, which is set once: 0, or
  * -EINVAL when it is above the module's own, below the boot CPU's, or another than before.
  */

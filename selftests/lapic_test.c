@@ -13,6 +13,12 @@
 #define LVT_PERIODIC		0x20000
 #define LVT_DEADLINE		0x40000
 
+#ifndef KVM_CAP_X86_APIC_BUS_CYCLES_NS
+#define KVM_CAP_X86_APIC_BUS_CYCLES_NS	237
+#endif
+#define BUS_NS		40UL
+#define BUS_NS_MAX	0x2000000UL
+
 FIXTURE(lapic) {
 	struct test_vm vm;
 	struct test_vcpu vcpu;
@@ -262,6 +268,60 @@ TEST_F(lapic, timer_one_shot)
 {
 	vcpu_setup_long(&self->vcpu, guest_one_shot, variant->mode);
 	vcpu_run_to_done(&self->vcpu);
+}
+
+static u64 guest_tsc_khz;
+
+/* Counts from the slowest down, as many as 20 ms have cycles of BUS_NS. */
+static void guest_bus_clock(u64 mode)
+{
+	u64 shift, begin, count, want;
+
+	enable(mode);
+	apic_write(APIC_LVTT, LVT_MASKED);
+	/* Divided by 2, by 4, by 8. */
+	for (shift = 1; shift <= 3; shift++) {
+		apic_write(APIC_TDCR, shift - 1);
+		apic_write(APIC_TMICT, ~0U);
+		begin = rdtsc();
+		while (rdtsc() - begin < guest_tsc_khz * 20)
+			guest_relax();
+		count = ~0U - apic_read(APIC_TMCCT);
+		want = (rdtsc() - begin) * 1000000 / guest_tsc_khz / (BUS_NS << shift);
+		/* Never early; late when the host was busy in between. */
+		GUEST_ASSERT(count >= want / 2 && count <= want * 11 / 10);
+	}
+}
+
+TEST_F(lapic, bus_clock)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_APIC_BUS_CYCLES_NS, .args = { BUS_NS },
+	};
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	if (!vm_cap(&self->vm, KVM_CAP_X86_APIC_BUS_CYCLES_NS))
+		SKIP(return, "KVM before 6.11");
+	/* Too late. */
+	ASSERT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap));
+	vm_create(&vm);
+	ASSERT_EQ(-ENXIO, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	vm_create_irqchip(&vm);
+	cap.args[0] = 0;
+	ASSERT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = BUS_NS_MAX + 1;
+	ASSERT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = BUS_NS_MAX;
+	ASSERT_EQ(0, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = BUS_NS;
+	ASSERT_EQ(0, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	vcpu_create(&vm, &vcpu, 0);
+	guest_var(&vm, guest_tsc_khz) = vcpu_ioctl(&vcpu, KVM_GET_TSC_KHZ, 0);
+	vcpu_setup_long(&vcpu, guest_bus_clock, variant->mode);
+	vcpu_run_to_done(&vcpu);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
 }
 
 static void guest_periodic(u64 mode)

@@ -133,7 +133,7 @@ static const struct pit_ops pit_ops = {
 void irqchip_init(struct irqchip *ic, const struct irqchip_ops *ops)
 {
 	ic->ops = ops;
-	ic->bus_ns = 1;
+	ic->bus_ns = IRQCHIP_BUS_NS;
 	ic->lint0_quirk = true;
 	mutex_init(&ic->mutex);
 }

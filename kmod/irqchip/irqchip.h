@@ -33,6 +33,7 @@ enum {
 
 #define IRQCHIP_MAX_ROUTES	4096U	/* KVM_CAP_IRQ_ROUTING */
 #define IRQCHIP_MAX_APIC_ID	4096U	/* vCPU ids are below */
+#define IRQCHIP_BUS_NS		1	/* until it is set otherwise */
 #define IRQCHIP_X2APIC_API	(KVM_X2APIC_API_USE_32BIT_IDS | \
 				 KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
 
@@ -86,7 +87,7 @@ struct irqchip {
 	struct irq_routes __rcu *routes;
 	DECLARE_BITMAP(notify_gsi, IRQCHIP_MAX_ROUTES);	/* mutex */
 	u32 pic_notify;			/* PIC pins of notify_gsi */
-	u32 bus_ns;			/* LAPIC timer: ns per bus cycle */
+	u32 bus_ns;			/* LAPIC timer: ns per bus cycle; set before a vCPU */
 	u32 split_pins;			/* reserved IOAPIC routes when split */
 	/* Split: vectors of those routes that are level triggered. */
 	DECLARE_BITMAP(split_level, 256);

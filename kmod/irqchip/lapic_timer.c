@@ -18,9 +18,10 @@ static u32 divide(const struct lapic *l)
 	return BIT(((tdcr & 3) + ((tdcr & 8) >> 1) + 1) & 7);
 }
 
+/* 146 years of it: no later, so that adding it to the time of day cannot overflow. */
 static u64 count_to_ns(const struct lapic *l, u32 count)
 {
-	return (u64)count * divide(l) * l->ic->bus_ns;
+	return min((u64)count * divide(l) * l->ic->bus_ns, BIT_ULL(62));
 }
 
 static bool periodic(const struct lapic *l)
