@@ -72,6 +72,7 @@ static bool is_there(long ext)
 	/* the machine */
 	case KVM_CAP_SET_TSS_ADDR:
 	case KVM_CAP_SET_IDENTITY_MAP_ADDR:
+	case KVM_CAP_BINARY_STATS_FD:
 	case KVM_CAP_CHECK_EXTENSION_VM:
 	case KVM_CAP_ENABLE_CAP_VM:
 		return true;

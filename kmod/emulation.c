@@ -358,6 +358,7 @@ static int emulation_failure(struct lodge_vcpu *vcpu, const struct emul_insn *in
 {
 	struct kvm_run *run = vcpu->run;
 
+	vcpu->stats.insn_emulation_fail++;
 	lodge_queue_exception(vcpu, X86_TRAP_UD);
 	if (vcpu->st.cpl)
 		return LODGE_REENTER;
@@ -382,6 +383,7 @@ static int exit_mmio(struct lodge_vcpu *vcpu)
 	u32 len = min(f->len - e->done, 8u);
 
 	run->exit_reason = KVM_EXIT_MMIO;
+	vcpu->stats.mmio_exits++;
 	run->mmio.phys_addr = f->gpa + e->done;
 	run->mmio.len = len;
 	run->mmio.is_write = e->write;
@@ -438,6 +440,7 @@ int lodge_emulate(struct lodge_vcpu *vcpu)
 	struct lodge_emulation *e = &vcpu->emul;
 	struct emul_ctxt ctxt;
 
+	vcpu->stats.insn_emulation++;
 	lodge_emul_ctxt(vcpu, &ctxt);
 	e->nr = 0;
 	e->small = false;

@@ -283,6 +283,7 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 		ev->nmi_pending--;
 		ev->nmi_masked = true;
 		ev->nmi_injected = true;
+		vcpu->stats.nmi_injections++;
 		inject(vcpu, X86_TRAP_NMI, false);
 		busy = true;
 	}
@@ -295,6 +296,7 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 			ev->irq_vector = vector;
 			ev->irq_soft = false;
 			ev->irq_injected = true;
+			vcpu->stats.irq_injections++;
 			inject(vcpu, vector, false);
 		}
 		has_irq = lodge_has_irq(vcpu);

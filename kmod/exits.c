@@ -101,6 +101,7 @@ int lodge_exit_hlt(struct lodge_vcpu *vcpu)
 	if (!lodge_next_rip(vcpu, &next))
 		return LODGE_REENTER;
 	lodge_retire(vcpu, next);
+	vcpu->stats.halt_exits++;
 	if (vcpu->lapic) {
 		vcpu->mp_state = KVM_MP_STATE_HALTED;
 		return LODGE_REENTER;
@@ -160,7 +161,11 @@ int lodge_exit_pause(struct lodge_vcpu *vcpu)
 	n = smp_load_acquire(&vm->nr_vcpus);	/* pairs with create_vcpu() */
 	for (i = 1; i <= n; i++) {
 		other = lodge_vm_vcpu(vm, (vcpu->yielded_to + i) % n);
-		if (other != vcpu && yield_to_vcpu(other)) {
+		if (other == vcpu)
+			continue;
+		vcpu->stats.directed_yield_attempted++;
+		if (yield_to_vcpu(other)) {
+			vcpu->stats.directed_yield_successful++;
 			vcpu->yielded_to = other->index;
 			break;
 		}
@@ -209,6 +214,7 @@ int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
 
 	if (!lodge_next_rip(vcpu, &next))
 		return LODGE_REENTER;
+	vcpu->stats.hypercalls++;
 	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
 	if (vcpu->st.cpl)
 		result = -KVM_EPERM;
@@ -313,6 +319,7 @@ int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 {
 	int r = lodge_stage2_fault(vcpu, gpa, access);
 
+	vcpu->stats.pf_taken++;
 	trace_lodge_fault(vcpu->id, gpa, access, r);
 	if (r == LODGE_FAULT_MAPPED)
 		return LODGE_REENTER;

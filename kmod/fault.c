@@ -342,5 +342,6 @@ int lodge_stage2_fault_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	fixed = lodge_stage2_fix(mem, gpa >> PAGE_SHIFT, access & LODGE_ACCESS_WRITE,
 				 &vcpu->slot_hint);
 	spin_unlock(&mem->lock);
+	vcpu->stats.pf_taken += fixed;
 	return fixed ? LODGE_FAULT_MAPPED : -EAGAIN;
 }

@@ -110,6 +110,7 @@ bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 ne
 		return false;
 	if (!write_aside(vcpu->vm, LODGE_BUS_PIO, port, size, vcpu->st.gpr))
 		return false;
+	vcpu->stats.io_exits++;
 	lodge_retire(vcpu, next_rip);
 	return true;
 }
@@ -124,6 +125,7 @@ int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in
 	u32 value = value_of(vcpu->st.gpr, size);
 	int r;
 
+	vcpu->stats.io_exits++;
 	r = in ? lodge_port_read(vcpu, port, size, &value) :
 		 lodge_port_write(vcpu, port, size, &value);
 	if (!r) {

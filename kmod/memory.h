@@ -80,6 +80,7 @@ struct lodge_memory {
 	 * an entry when its own stage2_flushed is behind. flush_done follows when no
 	 * vCPU is left in the guest that entered before. Written under lock.
 	 */
+	u64 nr_flushes;			/* for statistics */
 	u64 flush_gen;
 	u64 flush_done;
 };

@@ -57,6 +57,7 @@ static enum lodge_next enter_repeatedly(struct lodge_vcpu *vcpu)
 
 		if (vcpu->lapic && vcpu->cr8 != lapic_get_cr8(vcpu->lapic))
 			lapic_set_cr8(vcpu->lapic, vcpu->cr8);
+		vcpu->stats.exits++;
 		next = lodge_backend->exit_fast(vcpu);
 		/* What the guest reads and writes of its TPR then has to be looked at. */
 	} while (next == LODGE_REENTER && likely(!vcpu->vapic_addr));
@@ -83,6 +84,7 @@ static int run_window(struct lodge_vcpu *vcpu)
 		lodge_guest_time_enter();
 		lodge_backend->window_open(vcpu);
 		lodge_fpu_load(vcpu);
+		vcpu->stats.host_state_reload++;
 
 		next = enter_repeatedly(vcpu);
 
@@ -188,6 +190,7 @@ static int block(struct lodge_vcpu *vcpu)
 		return r;
 	if (vcpu->mp_state == KVM_MP_STATE_HALTED && lodge_has_wake_event(vcpu)) {
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
+		vcpu->stats.halt_wakeup++;
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 	}
 	return LODGE_REENTER;
@@ -216,6 +219,7 @@ static int run_loop(struct lodge_vcpu *vcpu)
 		}
 		if (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME)) {
 			run->exit_reason = KVM_EXIT_INTR;
+			vcpu->stats.signal_exits++;
 			return signal_pending(current) ? -EINTR : -ERESTARTNOHAND;
 		}
 		cond_resched();

@@ -169,6 +169,7 @@ static void flush_and_free(struct lodge_memory *mem, u64 gen, struct lodge_s2_ba
 
 	spin_lock(&mem->lock);
 	mem->flush_done = max(mem->flush_done, gen);
+	mem->nr_flushes++;
 	spin_unlock(&mem->lock);
 	batch_free(batch);
 }

@@ -622,6 +622,8 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return lodge_get_tsc_khz(vcpu);
 	case KVM_SET_TSC_KHZ:
 		return lodge_set_tsc_khz(vcpu, arg);
+	case KVM_GET_STATS_FD:
+		return lodge_stats_fd(vcpu->vm, vcpu);
 	case KVM_KVMCLOCK_CTRL:
 		return lodge_kvmclock_ctrl(vcpu);
 	case KVM_X86_SETUP_MCE:

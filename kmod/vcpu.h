@@ -14,6 +14,7 @@
 
 #include "emulate/emulate.h"
 #include "irqchip/irqchip.h"
+#include "stats.h"
 
 struct lodge_vm;
 
@@ -179,6 +180,7 @@ struct lodge_vcpu {
 	struct lodge_exit exit;
 	struct lodge_events ev;
 	struct lodge_state st;
+	struct lodge_vcpu_stats stats;
 
 	/* --- the rest --- */
 	struct mutex mutex;

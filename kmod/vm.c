@@ -444,6 +444,8 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return lodge_vm_get_tsc_khz(vm);
 	case KVM_SET_TSC_KHZ:
 		return lodge_vm_set_tsc_khz(vm, arg);
+	case KVM_GET_STATS_FD:
+		return lodge_stats_fd(vm, NULL);
 	case KVM_GET_CLOCK:
 		return ioctl_get_clock(vm, argp);
 	case KVM_SET_CLOCK:

@@ -391,6 +391,7 @@ void svm_enter(struct lodge_vcpu *vcpu)
 	if (unlikely(vcpu->flush_tlb || flush_gen != vcpu->stage2_flushed)) {
 		vcpu->flush_tlb = false;
 		vcpu->stage2_flushed = flush_gen;
+		vcpu->stats.tlb_flush++;
 		svm_flush(vcpu);
 	}
 	if (unlikely(svm->asid_generation != sc->asid_generation))
