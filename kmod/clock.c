@@ -184,19 +184,24 @@ static bool update_stable(struct lodge_vm *vm)
 		now = kvmclock_at(clock, rdtsc_ordered());
 		clock->kvmclock_offset = now - ktime_get_boottime_ns();
 	}
-	clock->stable = stable;
+	WRITE_ONCE(clock->stable, stable);
 	return true;
 }
 
-/* Every vCPU writes its page before it enters the guest again. */
+/*
+ * Every vCPU writes its page before it enters the guest again, and none is in the guest
+ * when this returns: no two vCPUs run with pages of before and after. Process context.
+ */
 static void update_all_pages(struct lodge_vm *vm)
 {
 	struct lodge_vcpu *vcpu;
 
 	lodge_for_each_vcpu(vcpu, vm) {
 		lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+		/* One that sleeps, too: another's vDSO may read its page. */
 		lodge_vcpu_kick(vcpu);
 	}
+	lodge_kick_all_and_wait(vm);
 }
 
 void lodge_clock_init(struct lodge_vm *vm)
@@ -289,9 +294,6 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 	unsigned long flags;
 	bool changed;
 
-	if (!(vcpu->kvmclock.msr & 1))
-		return;
-
 	flags = lock_clock(clock);
 	changed = update_stable(vcpu->vm);
 	if (clock->stable) {
@@ -305,6 +307,8 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 	unlock_clock(clock, flags);
 	if (changed)
 		update_all_pages(vcpu->vm);
+	if (!(vcpu->kvmclock.msr & 1))
+		return;
 
 	tsc_scale(host_tsc_khz(), &info.tsc_to_system_mul, &info.tsc_shift);
 	if (vcpu->kvmclock.guest_stopped) {
@@ -581,6 +585,9 @@ void lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu)
 		make_up_for_suspend(vcpu);
 	if (likely(host_tsc_stable()))
 		return;
+	/* The first to notice tells all, whether it has a page itself or not. */
+	if (READ_ONCE(vcpu->vm->clock.stable))
+		lodge_make_request(vcpu, LODGE_REQ_CLOCK);
 	if (cpu != vcpu->cpu && vcpu->cpu != -1)
 		make_up_for_move(vcpu);
 	else if ((vcpu->kvmclock.msr & 1) &&
