@@ -19,6 +19,7 @@ struct apic_map {
 	struct rcu_head rcu;
 	int gen;		/* ic->map_gen this was built from */
 	bool unique;		/* by_id names each LAPIC unambiguously */
+	bool x2apic;		/* none is in xAPIC mode */
 	u32 nr;
 	u32 nr_ids;
 	struct lapic **all;	/* [nr], behind by_id in the same allocation */
@@ -59,6 +60,7 @@ static int replace_map(struct irqchip *ic, struct lapic *add, struct lapic *drop
 		return -ENOMEM;
 	map->gen = gen;
 	map->unique = true;
+	map->x2apic = true;
 	map->nr_ids = nr_ids;
 	map->all = map->by_id + nr_ids;
 	for (i = 0; old && i < old->nr; i++) {
@@ -76,6 +78,7 @@ static int replace_map(struct irqchip *ic, struct lapic *add, struct lapic *drop
 			map_id(map, l->vcpu_id, l);
 			break;
 		case LAPIC_XAPIC:
+			map->x2apic = false;
 			map_id(map, lapic_xapic_id(l), l);
 			/* Reachable before the guest enables x2APIC. */
 			if (l->vcpu_id > 0xff)
@@ -248,18 +251,38 @@ static bool wants_lowest(const struct apic_irq *irq)
 	return irq->delivery == APIC_LOWEST || irq->lowest_hint;
 }
 
-/* The one LAPIC that a physical message names, if the map can tell. */
-static bool find_unicast(struct irqchip *ic, struct apic_map *map,
-			 const struct apic_irq *irq, struct lapic **found)
+static int accept_by_id(const struct apic_map *map, u32 id, const struct apic_irq *irq)
 {
-	u32 dest = irq->dest_id;
+	struct lapic *l;
 
-	if (irq->logical || irq->shorthand != APIC_TO_DEST || !map->unique ||
+	if (id >= map->nr_ids)
+		return 0;
+	l = map->by_id[array_index_nospec(id, map->nr_ids)];
+	return l && lapic_hw_enabled(l) ? lapic_accept(l, irq) : 0;
+}
+
+/*
+ * Messages whose LAPICs the map can name without asking each: a physical one, and a
+ * logical one when all are in x2APIC mode, where the logical id follows from the id (Intel
+ * SDM volume 3, "Deriving Logical x2APIC ID from the Local x2APIC ID").
+ */
+static bool deliver_by_id(struct irqchip *ic, const struct apic_map *map,
+			  const struct apic_irq *irq, int *accepted)
+{
+	u32 dest = irq->dest_id, bits = dest & 0xffff;
+
+	if (irq->shorthand != APIC_TO_DEST || !map->unique ||
 	    map->gen != atomic_read(&ic->map_gen) ||
 	    dest == XAPIC_BROADCAST || dest == X2APIC_BROADCAST)
 		return false;
-	*found = dest < map->nr_ids ?
-		 map->by_id[array_index_nospec(dest, map->nr_ids)] : NULL;
+	if (!irq->logical) {
+		*accepted = accept_by_id(map, dest, irq);
+		return true;
+	}
+	if (!map->x2apic)
+		return false;
+	for (*accepted = 0; bits; bits &= bits - 1)
+		*accepted += accept_by_id(map, (dest >> 16) * 16 + __ffs(bits), irq);
 	return true;
 }
 
@@ -306,9 +329,9 @@ static int deliver_lowest(struct irqchip *ic, struct apic_map *map,
 int irqchip_deliver(struct irqchip *ic, struct lapic *src,
 		    const struct apic_irq *irq)
 {
-	struct lapic *l = NULL;
 	struct apic_map *map;
 	int accepted = 0;
+	struct lapic *l;
 	u32 i;
 
 	if (irq->shorthand == APIC_TO_SELF && src)
@@ -322,11 +345,8 @@ int irqchip_deliver(struct irqchip *ic, struct lapic *src,
 		accepted = deliver_lowest(ic, map, src, irq);
 		goto out;
 	}
-	if (find_unicast(ic, map, irq, &l)) {
-		if (l && lapic_hw_enabled(l))
-			accepted = lapic_accept(l, irq);
+	if (deliver_by_id(ic, map, irq, &accepted))
 		goto out;
-	}
 	for (i = 0; i < READ_ONCE(map->nr); i++) {
 		l = READ_ONCE(map->all[i]);
 		if (match(ic, l, src, irq))
