@@ -335,6 +335,8 @@ void lodge_get_events(struct lodge_vcpu *vcpu, struct kvm_vcpu_events *events)
 	events->nmi.injected = ev->nmi_injected;
 	events->nmi.pending = ev->nmi_pending != 0;
 	events->nmi.masked = ev->nmi_masked;
+	events->smi.latched_init = vcpu->lapic &&
+				   test_bit(LAPIC_EVENT_INIT, &vcpu->pending_init_sipi);
 	if (vcpu->vm->triple_fault_event) {
 		events->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 		events->triple_fault.pending =
@@ -360,7 +362,7 @@ static bool events_valid(const struct lodge_vm *vm, const struct kvm_vcpu_events
 	if ((events->exception.injected || pending) &&
 	    (events->exception.nr > 31 || events->exception.nr == X86_TRAP_NMI))
 		return false;
-	/* There is no system management mode. */
+	/* There is no system management mode; an INIT that waits is told by its flag. */
 	return !(events->flags & KVM_VCPUEVENT_VALID_SMM) ||
 	       !(events->smi.smm || events->smi.pending || events->smi.smm_inside_nmi);
 }
@@ -398,6 +400,14 @@ int lodge_set_events(struct lodge_vcpu *vcpu, const struct kvm_vcpu_events *even
 		ev->nmi_pending = events->nmi.pending != 0;
 	if ((events->flags & KVM_VCPUEVENT_VALID_SIPI_VECTOR) && vcpu->lapic)
 		vcpu->sipi_vector = events->sipi_vector;
+	if ((events->flags & KVM_VCPUEVENT_VALID_SMM) && vcpu->lapic) {
+		if (events->smi.latched_init)
+			set_bit(LAPIC_EVENT_INIT, &vcpu->pending_init_sipi);
+		else
+			clear_bit(LAPIC_EVENT_INIT, &vcpu->pending_init_sipi);
+		/* Looked at like one that arrives. */
+		lodge_make_request(vcpu, LODGE_REQ_KICK);
+	}
 
 	if (events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) {
 		if (events->triple_fault.pending)
