@@ -8,7 +8,7 @@
 # Modules that a host or a guest may want, besides lodge and KVM; missing ones are
 # built in or unknown to that kernel.
 IMAGE_MODULES='virtio_pci virtio_console virtio_mmio virtio_blk virtio_net virtio-rng
-	tun veth bridge dummy loop lzo lzo-rle zram msr cpuid ext4'
+	tun veth bridge dummy loop vhost_net vhost_vsock lzo lzo-rle zram msr cpuid ext4'
 IMAGE_KVM_MODULES='kvm kvm-amd'
 
 # hash_of PATH...: one hash over the names, modes and contents of files and folders.
