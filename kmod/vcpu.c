@@ -676,7 +676,7 @@ static const struct file_operations vcpu_fops = {
 };
 
 /* vm->lock is held. May a vCPU with this id be made? */
-static int check_vcpu_id(struct lodge_vm *vm, u32 id)
+static int check_vcpu_id(struct lodge_vm *vm, unsigned long id)
 {
 	unsigned int i;
 
@@ -689,7 +689,7 @@ static int check_vcpu_id(struct lodge_vm *vm, u32 id)
 }
 
 /* vm->lock is held: the irqchip and the boot CPU's id stay as they are meanwhile. */
-static struct file *create_vcpu(struct lodge_vm *vm, u32 id)
+static struct file *create_vcpu(struct lodge_vm *vm, unsigned long id)
 {
 	struct lodge_vcpu *vcpu;
 	struct file *file;
@@ -703,7 +703,7 @@ static struct file *create_vcpu(struct lodge_vm *vm, u32 id)
 	if (IS_ERR(vcpu))
 		return ERR_CAST(vcpu);
 
-	snprintf(name, sizeof(name), "lodge-vcpu:%u", id);
+	snprintf(name, sizeof(name), "lodge-vcpu:%lu", id);
 	file = anon_inode_getfile(name, &vcpu_fops, vcpu, O_RDWR);
 	r = PTR_ERR_OR_ZERO(file);
 	if (r)
@@ -731,7 +731,7 @@ err_vcpu:
 	return ERR_PTR(r);
 }
 
-int lodge_vcpu_create(struct lodge_vm *vm, u32 id)
+int lodge_vcpu_create(struct lodge_vm *vm, unsigned long id)
 {
 	struct file *file;
 	int fd;

@@ -264,7 +264,7 @@ static inline void lodge_make_request(struct lodge_vcpu *vcpu, enum lodge_reques
 void lodge_vcpu_kick(struct lodge_vcpu *vcpu);
 
 /* vcpu.c: serves KVM_CREATE_VCPU: an fd, or an errno. */
-int lodge_vcpu_create(struct lodge_vm *vm, u32 id);
+int lodge_vcpu_create(struct lodge_vm *vm, unsigned long id);
 void lodge_vcpu_free(struct lodge_vcpu *vcpu);
 /* vcpu.c: puts the vCPU into its state after power-up, or after INIT. */
 void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init);

@@ -356,7 +356,7 @@ static int ioctl_boot_cpu(struct lodge_vm *vm, unsigned long id)
 	mutex_lock(&vm->lock);
 	if (vm->nr_vcpus)
 		r = -EBUSY;
-	else if (vm->max_vcpu_id && id >= vm->max_vcpu_id)
+	else if (id >= (vm->max_vcpu_id ?: LODGE_MAX_VCPU_ID))
 		r = -EINVAL;
 	else
 		vm->boot_cpu_id = id;

@@ -17,7 +17,7 @@
 #include "irqchip/eventfd.h"
 #include "irqchip/irqchip.h"
 
-#define LODGE_MAX_VCPUS		64
+#define LODGE_MAX_VCPUS		512
 #define LODGE_MAX_VCPU_ID	IRQCHIP_MAX_APIC_ID	/* exclusive */
 
 struct lodge_msr_filter;

@@ -261,6 +261,9 @@ TEST_F(api, vcpu_ids)
 	EXPECT_EQ(-EEXIST, __vcpu_create(&self->vm, &vcpu, 0));
 	EXPECT_EQ(-EINVAL, __vcpu_create(&self->vm, &vcpu, (unsigned int)max));
 	EXPECT_EQ(-EINVAL, __vcpu_create(&self->vm, &vcpu, ~0U));
+	/* Not truncated; KVM does that before Linux 6.11. */
+	if (!test_device_is_kvm())
+		EXPECT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_CREATE_VCPU, 1UL << 32 | 5));
 	/* A failure changes nothing; ids need not be in order. */
 	EXPECT_EQ(0, __vcpu_create(&self->vm, &vcpu, (unsigned int)max - 1));
 	vcpu_destroy(&vcpu);
@@ -268,6 +271,38 @@ TEST_F(api, vcpu_ids)
 	vcpu_destroy(&vcpu);
 	/* The vCPU lives as long as its VM: its id stays taken. */
 	EXPECT_EQ(-EEXIST, __vcpu_create(&self->vm, &vcpu, 1));
+}
+
+TEST_F(api, boot_cpu_id)
+{
+	unsigned long max = device_cap(self->device, KVM_CAP_MAX_VCPU_ID);
+	struct test_vm vm;
+
+	EXPECT_EQ(-EBUSY, __vm_ioctl(&self->vm, KVM_SET_BOOT_CPU_ID, 0));
+	vm_create_bare(&vm);
+	/* Checked since Linux 6.11. */
+	if (!test_device_is_kvm()) {
+		EXPECT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_SET_BOOT_CPU_ID, max + 1));
+		EXPECT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_SET_BOOT_CPU_ID, 1UL << 32));
+	}
+	EXPECT_EQ(0, __vm_ioctl(&vm, KVM_SET_BOOT_CPU_ID, max - 1));
+	vm_destroy(&vm);
+}
+
+/* Each vCPU that there may be, and not one more. */
+TEST_F(api, max_vcpus)
+{
+	unsigned int max = device_cap(self->device, KVM_CAP_MAX_VCPUS), i;
+	struct test_vcpu vcpu;
+
+	if (test_device_is_kvm())
+		SKIP(return, "1024 vCPUs of KVM's take the bed a minute");
+	/* The fixture has made one. */
+	for (i = 1; i < max; i++) {
+		ASSERT_EQ(0, __vcpu_create(&self->vm, &vcpu, i));
+		vcpu_destroy(&vcpu);
+	}
+	ASSERT_EQ(-EINVAL, __vcpu_create(&self->vm, &vcpu, i));
 }
 
 /* QEMU says at each reset that there is no such page, and dies of a refusal. */
