@@ -272,24 +272,26 @@ TEST_F(lapic, timer_one_shot)
 
 static u64 guest_tsc_khz;
 
-/* Counts from the slowest down, as many as 20 ms have cycles of BUS_NS. */
+/* What it counts in 20 ms lies between what the TSC says that at least and at most went by. */
 static void guest_bus_clock(u64 mode)
 {
-	u64 shift, begin, count, want;
+	u64 shift, before, after, count, least, most;
 
 	enable(mode);
 	apic_write(APIC_LVTT, LVT_MASKED);
 	/* Divided by 2, by 4, by 8. */
 	for (shift = 1; shift <= 3; shift++) {
 		apic_write(APIC_TDCR, shift - 1);
+		before = rdtsc();
 		apic_write(APIC_TMICT, ~0U);
-		begin = rdtsc();
-		while (rdtsc() - begin < guest_tsc_khz * 20)
+		after = rdtsc();
+		while (rdtsc() - after < guest_tsc_khz * 20)
 			guest_relax();
+		least = (rdtsc() - after) * 1000000 / guest_tsc_khz / (BUS_NS << shift);
 		count = ~0U - apic_read(APIC_TMCCT);
-		want = (rdtsc() - begin) * 1000000 / guest_tsc_khz / (BUS_NS << shift);
-		/* Never early; late when the host was busy in between. */
-		GUEST_ASSERT(count >= want / 2 && count <= want * 11 / 10);
+		most = (rdtsc() - before) * 1000000 / guest_tsc_khz / (BUS_NS << shift);
+		/* However long the host took; its two clocks may differ a little. */
+		GUEST_ASSERT(count >= least * 9 / 10 && count <= most * 11 / 10);
 	}
 }
 
