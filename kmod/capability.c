@@ -74,7 +74,9 @@ static bool is_there(long ext)
 	case KVM_CAP_SET_IDENTITY_MAP_ADDR:
 	case KVM_CAP_BINARY_STATS_FD:
 	case KVM_CAP_CHECK_EXTENSION_VM:
+	case KVM_CAP_ENABLE_CAP:
 	case KVM_CAP_ENABLE_CAP_VM:
+	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 		return true;
 	default:
 		return false;
@@ -147,6 +149,23 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 		return lodge_set_apic_bus_ns(vm, cap.args[0]);
 	case KVM_CAP_MAX_VCPU_ID:
 		return lodge_set_max_vcpu_id(vm, cap.args[0]);
+	default:
+		return -EINVAL;
+	}
+}
+
+int lodge_vcpu_enable_cap(struct lodge_vcpu *vcpu, const struct kvm_enable_cap __user *user)
+{
+	struct kvm_enable_cap cap;
+
+	if (copy_from_user(&cap, user, sizeof(cap)))
+		return -EFAULT;
+	if (cap.flags)
+		return -EINVAL;
+	switch (cap.cap) {
+	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+		vcpu->pv.enforce = cap.args[0];
+		return 0;
 	default:
 		return -EINVAL;
 	}

@@ -5,6 +5,7 @@
 
 #include <linux/kvm.h>
 
+struct lodge_vcpu;
 struct lodge_vm;
 
 /* The value of capability @ext: of the node (@vm is NULL) or of a VM. Any context. */
@@ -15,5 +16,8 @@ int lodge_check_extension(struct lodge_vm *vm, long ext);
  * on, or arguments that it does not take.
  */
 int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user *user);
+
+/* KVM_ENABLE_CAP on a vCPU, in the same way; vcpu->mutex is held. */
+int lodge_vcpu_enable_cap(struct lodge_vcpu *vcpu, const struct kvm_enable_cap __user *user);
 
 #endif

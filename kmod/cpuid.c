@@ -15,6 +15,7 @@
 
 #include "backend.h"
 #include "kernel_compat.h"
+#include "pv.h"
 #include "state.h"
 #include "vm.h"
 
@@ -444,20 +445,17 @@ static void add_extended_leaf(struct leaf_table *t, u32 function)
 
 static void add_paravirt_leaves(struct leaf_table *t)
 {
-	static const char signature[12] = "KVMKVMKVM";
 	struct kvm_cpuid_entry2 *e = add_zero_entry(t, KVM_CPUID_SIGNATURE);
 
 	if (e) {
 		e->eax = KVM_CPUID_FEATURES;
-		memcpy(&e->ebx, signature, 4);
-		memcpy(&e->ecx, signature + 4, 4);
-		memcpy(&e->edx, signature + 8, 4);
+		memcpy(&e->ebx, KVM_SIGNATURE, 4);
+		memcpy(&e->ecx, &KVM_SIGNATURE[4], 4);
+		memcpy(&e->edx, &KVM_SIGNATURE[8], 4);
 	}
 	e = add_zero_entry(t, KVM_CPUID_FEATURES);
 	if (e)
-		e->eax = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
-			 BIT(KVM_FEATURE_CLOCKSOURCE2) |
-			 BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+		e->eax = lodge_pv_features();
 }
 
 /* Everything KVM_GET_SUPPORTED_CPUID reports; t->full when it did not fit. */
@@ -676,12 +674,31 @@ static u8 guest_phys_bits(struct lodge_vcpu *vcpu)
 	return e ? clamp(e->eax & 0xff, 32u, 52u) : DEFAULT_PHYS_BITS;
 }
 
+/* KVM's leaves lie above those of another hypervisor, if a VMM shows one as well. */
+static u32 guest_pv_features(const struct lodge_vcpu *vcpu)
+{
+	const struct kvm_cpuid_entry2 *e;
+	u32 base;
+
+	for (base = KVM_CPUID_SIGNATURE; base < KVM_CPUID_SIGNATURE + 0x10000; base += 0x100) {
+		e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, base, 0);
+		if (!e || memcmp(&e->ebx, KVM_SIGNATURE, 4) ||
+		    memcmp(&e->ecx, &KVM_SIGNATURE[4], 4) || memcmp(&e->edx, &KVM_SIGNATURE[8], 4))
+			continue;
+		e = find_entry(vcpu->cpuid, vcpu->nr_cpuid,
+			       base + KVM_CPUID_FEATURES - KVM_CPUID_SIGNATURE, 0);
+		return e ? e->eax : 0;
+	}
+	return 0;
+}
+
 /* Everything that hangs on CPUID, after it changed. */
 static void update_dependents(struct lodge_vcpu *vcpu)
 {
 	const struct kvm_cpuid_entry2 *e;
 
 	update_features(vcpu);
+	vcpu->pv.features = guest_pv_features(vcpu);
 	vcpu->maxphyaddr = guest_phys_bits(vcpu);
 	vcpu->phys_reserved = ~(BIT_ULL(vcpu->maxphyaddr) - 1);
 	vcpu->cr4_reserved = guest_cr4_reserved(vcpu);

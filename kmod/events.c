@@ -167,7 +167,7 @@ static int take_irq(struct lodge_vcpu *vcpu)
 bool lodge_has_wake_event(struct lodge_vcpu *vcpu)
 {
 	/* A #DB waits after a single step over HLT. */
-	if (vcpu->ev.ex.pending)
+	if (vcpu->ev.ex.pending || READ_ONCE(vcpu->pv.unhalted))
 		return true;
 	if ((vcpu->ev.nmi_pending || atomic_read(&vcpu->ev.nmi_queued)) && nmi_allowed(vcpu))
 		return true;

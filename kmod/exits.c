@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What an exit means, apart from the vendor that reports it: CPUID, HLT, control
- * registers, hypercalls, stage-2 faults, errors. Called by the backends on the vCPU's
+ * registers, stage-2 faults, errors. Called by the backends on the vCPU's
  * thread, after the window unless exits.h says "any tier".
  */
 #define pr_fmt(fmt) "lodge: " fmt
@@ -21,11 +21,6 @@
 #include "state.h"
 #include "trace.h"
 #include "vm.h"
-
-#define GPR_RAX	0
-#define GPR_RCX	1
-#define GPR_RDX	2
-#define GPR_RBX	3
 
 void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip)
 {
@@ -123,8 +118,7 @@ int lodge_exit_nop(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
-/* True when @vcpu was waiting for a CPU and got a better place in the queue. */
-static bool yield_to_vcpu(struct lodge_vcpu *vcpu)
+bool lodge_yield_to(struct lodge_vcpu *vcpu)
 {
 	struct task_struct *task;
 	bool yielded;
@@ -164,7 +158,7 @@ int lodge_exit_pause(struct lodge_vcpu *vcpu)
 		if (other == vcpu)
 			continue;
 		vcpu->stats.directed_yield_attempted++;
-		if (yield_to_vcpu(other)) {
+		if (lodge_yield_to(other)) {
 			vcpu->stats.directed_yield_successful++;
 			vcpu->yielded_to = other->index;
 			break;
@@ -199,31 +193,6 @@ int lodge_exit_xsetbv(struct lodge_vcpu *vcpu)
 		lodge_queue_gp(vcpu);
 	else
 		lodge_retire(vcpu, next);
-	return LODGE_REENTER;
-}
-
-/*
- * KVM's hypercalls: the number in RAX, the result there too. None of the optional ones
- * is announced in CPUID yet, so each gets the answer for "unknown".
- */
-int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
-{
-	u64 *gpr = vcpu->st.gpr;
-	long result;
-	u64 next;
-
-	if (!lodge_next_rip(vcpu, &next))
-		return LODGE_REENTER;
-	vcpu->stats.hypercalls++;
-	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
-	if (vcpu->st.cpl)
-		result = -KVM_EPERM;
-	else if (gpr[GPR_RAX] == KVM_HC_VAPIC_POLL_IRQ)
-		result = 0;
-	else
-		result = -KVM_ENOSYS;
-	gpr[GPR_RAX] = lodge_is_64bit(vcpu) ? (u64)result : (u32)result;
-	lodge_retire(vcpu, next);
 	return LODGE_REENTER;
 }
 

@@ -10,6 +10,9 @@
 #include "backend.h"
 #include "vcpu.h"
 
+/* vcpu->st.gpr[]: the numbers that instructions have for them. */
+enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSI = 6 };
+
 /*
  * The address of the next instruction into *next: from the backend, or by decoding
  * at RIP. False when the code cannot be read any more: enter the guest again, which
@@ -32,10 +35,11 @@ int lodge_exit_cpuid(struct lodge_vcpu *vcpu);
 int lodge_exit_hlt(struct lodge_vcpu *vcpu);
 int lodge_exit_nop(struct lodge_vcpu *vcpu);	/* INVD, WBINVD, MONITOR, ... */
 int lodge_exit_pause(struct lodge_vcpu *vcpu);
+/* Lends this CPU's time to @vcpu if that waits for a CPU; true when it did. */
+bool lodge_yield_to(struct lodge_vcpu *vcpu);
 int lodge_exit_ud(struct lodge_vcpu *vcpu);	/* what this CPU does not have */
 int lodge_exit_rdpmc(struct lodge_vcpu *vcpu);
 int lodge_exit_xsetbv(struct lodge_vcpu *vcpu);
-int lodge_exit_hypercall(struct lodge_vcpu *vcpu);
 int lodge_exit_cr_access(struct lodge_vcpu *vcpu);	/* decodes MOV CR, LMSW, SMSW, CLTS */
 int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
 /*

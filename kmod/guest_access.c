@@ -118,6 +118,24 @@ int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int 
 	return ret;
 }
 
+bool lodge_try_write_gpa(struct lodge_vm *vm, u64 gpa, u8 value)
+{
+	struct lodge_memory *mem = &vm->mem;
+	const struct lodge_slot *slot;
+	bool done;
+
+	if (!down_read_trylock(&mem->slots_sem))
+		return false;
+	slot = access_slot(mem, gpa >> PAGE_SHIFT, true);
+	pagefault_disable();
+	done = slot && !__put_user(value, (u8 __user *)slot_user(slot, gpa));
+	pagefault_enable();
+	if (done)
+		lodge_dirty_mark(slot, gpa >> PAGE_SHIFT);
+	up_read(&mem->slots_sem);
+	return done;
+}
+
 bool lodge_gpa_writable(struct lodge_vm *vm, u64 gpa)
 {
 	bool writable;

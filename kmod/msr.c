@@ -18,6 +18,7 @@
 
 #include "backend.h"
 #include "kernel_compat.h"
+#include "pv.h"
 #include "state.h"
 #include "vm.h"
 
@@ -64,7 +65,7 @@ static const u32 msr_saved[] = {
 	MSR_STAR, MSR_CSTAR, MSR_KERNEL_GS_BASE, MSR_SYSCALL_MASK, MSR_LSTAR,
 	MSR_IA32_TSC, MSR_IA32_CR_PAT, MSR_TSC_AUX, MSR_IA32_SPEC_CTRL,
 	MSR_KVM_SYSTEM_TIME, MSR_KVM_WALL_CLOCK,
-	MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW,
+	MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_STEAL_TIME,
 	MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_DEADLINE, MSR_IA32_ARCH_CAPABILITIES,
 	MSR_IA32_MISC_ENABLE, MSR_IA32_MCG_STATUS, MSR_IA32_MCG_CTL,
 	MSR_PLATFORM_INFO, MSR_MISC_FEATURES_ENABLES, MSR_IA32_POWER_CTL,
@@ -201,6 +202,21 @@ static bool memory_types_valid(u64 data, unsigned int nr, u32 allowed)
 
 #define MTRR_TYPES	0x73	/* UC, WC, WT, WP, WB */
 #define PAT_TYPES	(MTRR_TYPES | BIT(7))	/* and UC- */
+
+/* Only with KVM_CAP_ENFORCE_PV_FEATURE_CPUID does an MSR need its feature. */
+static bool has_pv_msr(const struct lodge_vcpu *vcpu, u32 index)
+{
+	switch (index) {
+	case MSR_KVM_WALL_CLOCK:
+	case MSR_KVM_SYSTEM_TIME:
+		return lodge_pv_has(vcpu, KVM_FEATURE_CLOCKSOURCE);
+	case MSR_KVM_WALL_CLOCK_NEW:
+	case MSR_KVM_SYSTEM_TIME_NEW:
+		return lodge_pv_has(vcpu, KVM_FEATURE_CLOCKSOURCE2);
+	default:
+		return lodge_pv_has(vcpu, KVM_FEATURE_STEAL_TIME);
+	}
+}
 
 /* The storage of an MTRR, or NULL: there is none of that number. */
 static u64 *mtrr_slot(struct lodge_vcpu *vcpu, u32 index)
@@ -498,11 +514,14 @@ static int read_rare(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_WALL_CLOCK_NEW:
 		*data = vcpu->vm->clock.wall_clock_msr;
-		return 0;
+		return !has_pv_msr(vcpu, index);
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		*data = vcpu->kvmclock.msr;
-		return 0;
+		return !has_pv_msr(vcpu, index);
+	case MSR_KVM_STEAL_TIME:
+		*data = vcpu->pv.steal_msr;
+		return !has_pv_msr(vcpu, index);
 	case MSR_FSB_FREQ:
 		*data = 3;	/* 166 MHz: what Linux on Core 2 divides by */
 		return 0;
@@ -712,10 +731,12 @@ static int write_rare(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 		return data || !host;
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_WALL_CLOCK_NEW:
-		return lodge_wall_clock_set_msr(vcpu->vm, data);
+		return !has_pv_msr(vcpu, index) || lodge_wall_clock_set_msr(vcpu->vm, data);
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_NEW:
-		return lodge_kvmclock_set_msr(vcpu, data);
+		return !has_pv_msr(vcpu, index) || lodge_kvmclock_set_msr(vcpu, data);
+	case MSR_KVM_STEAL_TIME:
+		return !has_pv_msr(vcpu, index) || lodge_steal_time_set_msr(vcpu, data);
 	case MSR_IA32_POWER_CTL:
 		vcpu->msr_power_ctl = data;	/* C1E and the like: the host's business */
 		return 0;

@@ -21,10 +21,6 @@
 #include "trace.h"
 #include "vm.h"
 
-#define GPR_RAX	0
-#define GPR_RCX	1
-#define GPR_RDX	2
-
 #define FILTER_ACCESS	(KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE)
 
 struct msr_range {

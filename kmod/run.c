@@ -14,6 +14,7 @@
 #include "events.h"
 #include "exits.h"
 #include "guest_time.h"
+#include "pv.h"
 #include "run.h"
 #include "state.h"
 #include "trace.h"
@@ -182,6 +183,7 @@ static int block(struct lodge_vcpu *vcpu)
 {
 	int r;
 
+	lodge_tell_preempted(vcpu);
 	/* -EINTR for a signal: the caller looks. */
 	if (rcuwait_wait_event(&vcpu->wait, wakes_up(vcpu), TASK_INTERRUPTIBLE))
 		return LODGE_REENTER;
@@ -189,6 +191,7 @@ static int block(struct lodge_vcpu *vcpu)
 	if (r != LODGE_REENTER)
 		return r;
 	if (vcpu->mp_state == KVM_MP_STATE_HALTED && lodge_has_wake_event(vcpu)) {
+		WRITE_ONCE(vcpu->pv.unhalted, false);
 		vcpu->mp_state = KVM_MP_STATE_RUNNABLE;
 		vcpu->stats.halt_wakeup++;
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
@@ -208,8 +211,15 @@ static int run_loop(struct lodge_vcpu *vcpu)
 		r = LODGE_REENTER;
 		if (READ_ONCE(vcpu->requests) & ~BIT(LODGE_REQ_EVENT))
 			r = serve_requests(vcpu);
-		if (r == LODGE_REENTER)
-			r = is_runnable(vcpu) ? run_window(vcpu) : block(vcpu);
+		if (r == LODGE_REENTER) {
+			if (!is_runnable(vcpu)) {
+				r = block(vcpu);
+			} else {
+				if (lodge_steal_time_due(vcpu))
+					lodge_steal_time_update(vcpu);
+				r = run_window(vcpu);
+			}
+		}
 		if (r <= 0)
 			return r;
 
@@ -222,6 +232,12 @@ static int run_loop(struct lodge_vcpu *vcpu)
 			vcpu->stats.signal_exits++;
 			return signal_pending(current) ? -EINTR : -ERESTARTNOHAND;
 		}
+		/*
+		 * Only between instructions: in the middle of emulating one, what this vCPU
+		 * knows of the guest's page tables must not get old unnoticed.
+		 */
+		if (need_resched())
+			lodge_tell_preempted(vcpu);
 		cond_resched();
 	}
 }

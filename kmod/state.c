@@ -422,6 +422,9 @@ int lodge_set_events(struct lodge_vcpu *vcpu, const struct kvm_vcpu_events *even
 void lodge_get_mp_state(struct lodge_vcpu *vcpu, struct kvm_mp_state *mp)
 {
 	mp->mp_state = vcpu->mp_state;
+	/* A kick that has come is part of no other state. */
+	if (mp->mp_state == KVM_MP_STATE_HALTED && READ_ONCE(vcpu->pv.unhalted))
+		mp->mp_state = KVM_MP_STATE_RUNNABLE;
 }
 
 int lodge_set_mp_state(struct lodge_vcpu *vcpu, const struct kvm_mp_state *mp)

@@ -23,8 +23,10 @@
 
 #include "kernel_compat.h"
 #include "backend.h"
+#include "capability.h"
 #include "irqchip.h"
 #include "main.h"
+#include "pv.h"
 #include "run.h"
 #include "state.h"
 #include "trace.h"
@@ -120,8 +122,10 @@ static void irqchip_event(struct lapic *l, enum lapic_event event, u8 vector)
 		set_bit(LAPIC_EVENT_SIPI, &vcpu->pending_init_sipi);
 		lodge_make_request(vcpu, LODGE_REQ_KICK);
 		break;
+	case LAPIC_EVENT_UNHALT:
+		WRITE_ONCE(vcpu->pv.unhalted, true);
+		break;
 	case LAPIC_EVENT_SMI:		/* there is no SMM: as on a PC without a handler */
-	case LAPIC_EVENT_UNHALT:	/* KVM_HC_KICK_CPU is not announced */
 		return;
 	}
 	lodge_vcpu_kick(vcpu);
@@ -222,6 +226,7 @@ void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->msr_exit.pending = false;
 
 	lodge_msr_reset(vcpu, init);
+	lodge_pv_reset(vcpu);
 	lodge_fpu_reset(vcpu, init);
 	if (vcpu->lapic)
 		lapic_reset(vcpu->lapic, init, vcpu->id == vcpu->vm->boot_cpu_id);
@@ -626,6 +631,8 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return lodge_stats_fd(vcpu->vm, vcpu);
 	case KVM_KVMCLOCK_CTRL:
 		return lodge_kvmclock_ctrl(vcpu);
+	case KVM_ENABLE_CAP:
+		return lodge_vcpu_enable_cap(vcpu, argp);
 	case KVM_X86_SETUP_MCE:
 		return ioctl_setup_mce(vcpu, argp);
 	case KVM_HAS_DEVICE_ATTR:

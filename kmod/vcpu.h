@@ -162,6 +162,16 @@ struct lodge_kvmclock {			/* clock.c */
 	bool guest_stopped;		/* KVM_KVMCLOCK_CTRL: tell the guest once */
 };
 
+struct lodge_pv {			/* pv.c */
+	u64 steal_msr;			/* MSR_KVM_STEAL_TIME */
+	u64 run_delay;			/* ns that @task had waited at the last update */
+	const void *task;		/* only to be compared */
+	bool preempted;			/* the guest's page says so, and may ask for a flush */
+	bool unhalted;			/* shared: KVM_HC_KICK_CPU came */
+	bool enforce;			/* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
+	u32 features;			/* KVM_FEATURE_* in the guest's CPUID */
+};
+
 struct lodge_vcpu {
 	/* --- the hot part: every entry reads these --- */
 	struct lodge_vm *vm;
@@ -224,6 +234,7 @@ struct lodge_vcpu {
 	u64 apic_base;			/* without an in-kernel LAPIC */
 	u32 tsc_khz;
 	struct lodge_kvmclock kvmclock;
+	struct lodge_pv pv;
 
 	void *pio_data;			/* the page behind kvm_run, shared with user space */
 	struct lodge_emulation emul;

@@ -14,6 +14,7 @@
 #include "../kernel_compat.h"
 #include "../exits.h"
 #include "../memory.h"
+#include "../pv.h"
 #include "svm.h"
 
 #ifndef SVM_EXIT_RDPRU
