@@ -58,6 +58,7 @@ static bool is_there(long ext)
 	case KVM_CAP_IMMEDIATE_EXIT:
 	case KVM_CAP_INTERNAL_ERROR_DATA:
 	case KVM_CAP_SET_BOOT_CPU_ID:
+	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 	case KVM_CAP_VCPU_ATTRIBUTES:
 	/* CPUID, MSRs, time */
 	case KVM_CAP_EXT_CPUID:
@@ -143,6 +144,14 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 		return 0;
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return lodge_create_split_irqchip(vm, cap.args[0]);
+	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
+		if (cap.args[0] & ~1ull)
+			return -EINVAL;
+		vm->exit_on_emulation_failure = cap.args[0];
+		return 0;
+	case KVM_CAP_MSR_PLATFORM_INFO:
+		vm->platform_info_hidden = !cap.args[0];
+		return 0;
 	case KVM_CAP_X2APIC_API:
 		return irqchip_set_x2apic_api(&vm->ic, cap.args[0]);
 	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:

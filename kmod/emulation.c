@@ -359,9 +359,12 @@ static int emulation_failure(struct lodge_vcpu *vcpu, const struct emul_insn *in
 	struct kvm_run *run = vcpu->run;
 
 	vcpu->stats.insn_emulation_fail++;
-	lodge_queue_exception(vcpu, X86_TRAP_UD);
-	if (vcpu->st.cpl)
-		return LODGE_REENTER;
+	/* A VMM that wants to see every failure also decides what comes of it. */
+	if (!vcpu->vm->exit_on_emulation_failure) {
+		lodge_queue_exception(vcpu, X86_TRAP_UD);
+		if (vcpu->st.cpl)
+			return LODGE_REENTER;
+	}
 
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;

@@ -48,6 +48,8 @@ struct lodge_vm {
 	struct mutex lock;		/* creation of vCPUs, irqchip, PIT */
 	bool dead;			/* a broken invariant: -EIO from every ioctl */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD enabled */
+	bool exit_on_emulation_failure;	/* of unprivileged code, too */
+	bool platform_info_hidden;	/* KVM_CAP_MSR_PLATFORM_INFO switched off */
 	u32 msr_exits;			/* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT enabled */
 

@@ -230,6 +230,60 @@ TEST_F(exits, internal_error)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+/* The same from unprivileged code, which has no port to tell of it. */
+GUEST_TEXT(user_unknown_mmio,
+	   "movl $0x10000000, %eax\n"	/* GUEST_HOLE */
+	   "paddd (%rax), %xmm0\n"
+	   "outb %al, $0x80\n");
+
+static void on_user_fault(struct guest_regs *regs)
+{
+	GUEST_SYNC(regs->vector);
+}
+
+static void guest_to_user(u64 arg __maybe_unused)
+{
+	asm volatile("ltr %w0" : : "r"(GUEST_TSS_SEL));
+	asm volatile("pushq %0\n\tpushq %1\n\tpushq $2\n\tpushq %2\n\tpushq %3\n\tiretq"
+		     : : "r"((u64)GUEST_USER_DATA | 3), "r"(GUEST_STACKS),
+		     "r"((u64)GUEST_USER_CODE64 | 3), "r"((u64)(uintptr_t)user_unknown_mmio)
+		     : "memory");
+}
+
+TEST_F(exits, emulation_failure_of_user_code)
+{
+	struct kvm_enable_cap on = {
+		.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE,
+		.args[0] = 2,
+	};
+	struct kvm_run *run = self->vcpu.run;
+	u64 *gdt = vm_ptr(&self->vm, GUEST_GDT);
+	struct kvm_vcpu_events events;
+	struct kvm_regs regs;
+
+	guest_var(&self->vm, guest_handlers[6]) = on_user_fault;
+	guest_var(&self->vm, guest_handlers[13]) = on_user_fault;
+	gdt[GUEST_TSS_SEL / 8] &= ~(2UL << 40);	/* an available TSS */
+	vcpu_setup_long(&self->vcpu, guest_to_user, 0);
+	ASSERT_EQ(6, vcpu_run_to_sync(&self->vcpu));
+
+	EXPECT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &on));
+	on.args[0] = 1;
+	ASSERT_EQ(0, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &on));
+	gdt[GUEST_TSS_SEL / 8] &= ~(2UL << 40);
+	vcpu_setup_long(&self->vcpu, guest_to_user, 0);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_INTERNAL_ERROR);
+	ASSERT_EQ(KVM_INTERNAL_ERROR_EMULATION, run->internal.suberror);
+	/* No exception waits: the VMM may go on behind the instruction. */
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	EXPECT_EQ(0, events.exception.injected);
+	EXPECT_EQ(0, events.exception.pending);
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &regs);
+	regs.rip += 4;
+	vcpu_ioctl(&self->vcpu, KVM_SET_REGS, &regs);
+	EXPECT_EQ(13, vcpu_run_to_sync(&self->vcpu));
+}
+
 /* There is no code in a hole. */
 TEST_F(exits, run_in_hole)
 {
