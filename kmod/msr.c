@@ -293,6 +293,24 @@ int lodge_setup_mce(struct lodge_vcpu *vcpu, u64 mcg_cap)
 /* Intel SDM volume 3, "Machine-Check Global Control MSRs" and "Error-Reporting Banks". */
 int lodge_set_mce(struct lodge_vcpu *vcpu, const struct kvm_x86_mce *mce)
 {
+/*
+ * Uncorrected, but nothing that the CPU must act upon: on hardware it is logged, and told
+ * by an interrupt, which there is none of here. Intel SDM volume 3, "UCR Error
+ * Classification".
+ */
+static bool needs_no_action(const struct kvm_x86_mce *mce)
+{
+	return !mce->mcg_status && (mce->status & MCI_STATUS_UC) &&
+	       !(mce->status & (MCI_STATUS_PCC | MCI_STATUS_S | MCI_STATUS_AR));
+}
+
+static void log_mce(u64 *bank, u64 status, const struct kvm_x86_mce *mce)
+{
+	bank[1] = status;
+	bank[2] = mce->addr;
+	bank[3] = mce->misc;
+}
+
 	u64 status = mce->status;
 	u64 *bank;
 
@@ -303,6 +321,11 @@ int lodge_set_mce(struct lodge_vcpu *vcpu, const struct kvm_x86_mce *mce)
 	if (status & MCI_STATUS_UC) {
 		/* The guest has switched the report of such errors off. */
 		if ((vcpu->msr_mcg_cap & MCG_CTL_P) && vcpu->msr_mcg_ctl != MCE_ALL)
+	if (needs_no_action(mce)) {
+		vcpu->msr_mcg_status = 0;
+		log_mce(bank, status, mce);
+		return 0;
+	}
 			return 0;
 		if (bank[0] != MCE_ALL)
 			return 0;
@@ -320,9 +343,7 @@ int lodge_set_mce(struct lodge_vcpu *vcpu, const struct kvm_x86_mce *mce)
 	}
 	if (bank[1] & MCI_STATUS_VAL)
 		status |= MCI_STATUS_OVER;
-	bank[1] = status;
-	bank[2] = mce->addr;
-	bank[3] = mce->misc;
+	log_mce(bank, status, mce);
 	return 0;
 }
 
