@@ -784,64 +784,64 @@ static int install_cpuid(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *entri
 	return 0;
 }
 
-int lodge_set_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user)
+/* The entries of either form, as those of the newer one. NULL for none, or an errno. */
+static struct kvm_cpuid_entry2 *copy_entries(const void __user *user, unsigned int nr, bool old)
 {
-	struct kvm_cpuid_entry2 *entries = NULL;
+	const struct kvm_cpuid_entry __user *from = user;
+	struct kvm_cpuid_entry2 *entries;
+	struct kvm_cpuid_entry e;
+	unsigned int i;
+
+	if (nr > CPUID_MAX_ENTRIES)
+		return ERR_PTR(-E2BIG);
+	if (!nr)
+		return NULL;
+	if (!old)
+		return vmemdup_user(user, nr * sizeof(*entries));
+	entries = kvcalloc(nr, sizeof(*entries), GFP_KERNEL_ACCOUNT);
+	if (!entries)
+		return ERR_PTR(-ENOMEM);
+	for (i = 0; i < nr; i++) {
+		if (copy_from_user(&e, &from[i], sizeof(e))) {
+			kvfree(entries);
+			return ERR_PTR(-EFAULT);
+		}
+		entries[i] = (struct kvm_cpuid_entry2) {
+			.function = e.function,
+			.eax = e.eax, .ebx = e.ebx, .ecx = e.ecx, .edx = e.edx,
+		};
+	}
+	return entries;
+}
+
+/* struct kvm_cpuid and kvm_cpuid2 begin alike. */
+static_assert(offsetof(struct kvm_cpuid, entries) == offsetof(struct kvm_cpuid2, entries));
+
+static int set_cpuid(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user, bool old)
+{
+	struct kvm_cpuid_entry2 *entries;
 	struct kvm_cpuid2 head;
 	int ret;
 
 	if (copy_from_user(&head, user, sizeof(head)))
 		return -EFAULT;
-	if (head.nent > CPUID_MAX_ENTRIES)
-		return -E2BIG;
-	if (head.nent) {
-		entries = kvmalloc_array(head.nent, sizeof(*entries), GFP_KERNEL_ACCOUNT);
-		if (!entries)
-			return -ENOMEM;
-		ret = -EFAULT;
-		if (copy_from_user(entries, user->entries, head.nent * sizeof(*entries)))
-			goto fail;
-	}
+	entries = copy_entries(user->entries, head.nent, old);
+	if (IS_ERR(entries))
+		return PTR_ERR(entries);
 	ret = install_cpuid(vcpu, entries, head.nent);
-	if (!ret)
-		return 0;
-fail:
-	kvfree(entries);
+	if (ret)
+		kvfree(entries);
 	return ret;
+}
+
+int lodge_set_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user)
+{
+	return set_cpuid(vcpu, user, false);
 }
 
 int lodge_set_cpuid(struct lodge_vcpu *vcpu, struct kvm_cpuid __user *user)
 {
-	struct kvm_cpuid_entry2 *entries = NULL;
-	struct kvm_cpuid_entry old;
-	struct kvm_cpuid head;
-	unsigned int i;
-	int ret;
-
-	if (copy_from_user(&head, user, sizeof(head)))
-		return -EFAULT;
-	if (head.nent > CPUID_MAX_ENTRIES)
-		return -E2BIG;
-	if (head.nent) {
-		entries = kvcalloc(head.nent, sizeof(*entries), GFP_KERNEL_ACCOUNT);
-		if (!entries)
-			return -ENOMEM;
-	}
-	for (i = 0; i < head.nent; i++) {
-		ret = -EFAULT;
-		if (copy_from_user(&old, &user->entries[i], sizeof(old)))
-			goto fail;
-		entries[i] = (struct kvm_cpuid_entry2) {
-			.function = old.function,
-			.eax = old.eax, .ebx = old.ebx, .ecx = old.ecx, .edx = old.edx,
-		};
-	}
-	ret = install_cpuid(vcpu, entries, head.nent);
-	if (!ret)
-		return 0;
-fail:
-	kvfree(entries);
-	return ret;
+	return set_cpuid(vcpu, (struct kvm_cpuid2 __user *)user, true);
 }
 
 int lodge_get_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user)
