@@ -42,6 +42,7 @@ static bool is_there(long ext)
 	case KVM_CAP_IOEVENTFD_ANY_LENGTH:
 	case KVM_CAP_IOEVENTFD_NO_LENGTH:
 	case KVM_CAP_COALESCED_PIO:
+	case KVM_CAP_IOAPIC_POLARITY_IGNORED:
 	case KVM_CAP_USER_NMI:
 	case KVM_CAP_TSC_DEADLINE_TIMER:
 	/* vCPUs */
@@ -76,6 +77,7 @@ static bool is_there(long ext)
 	case KVM_CAP_BINARY_STATS_FD:
 	case KVM_CAP_CHECK_EXTENSION_VM:
 	case KVM_CAP_ENABLE_CAP:
+	case KVM_CAP_SYS_ATTRIBUTES:
 	case KVM_CAP_ENABLE_CAP_VM:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 		return true;
@@ -109,6 +111,8 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return LODGE_MAX_VCPU_ID;
 	case KVM_CAP_SYNC_REGS:
 		return KVM_SYNC_X86_VALID_FIELDS;
+	case KVM_CAP_VM_TYPES:
+		return BIT(KVM_X86_DEFAULT_VM);
 	case KVM_CAP_XSAVE2:
 		return lodge_xsave_size();
 	case KVM_CAP_MCE:

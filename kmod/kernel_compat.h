@@ -47,6 +47,14 @@ struct kvm_userspace_memory_region2 {
 #define KVM_CAP_X86_APIC_BUS_CYCLES_NS 237
 #endif
 
+#ifndef KVM_CAP_VM_TYPES
+#define KVM_CAP_VM_TYPES 235
+#endif
+
+#ifndef KVM_X86_DEFAULT_VM
+#define KVM_X86_DEFAULT_VM 0
+#endif
+
 /* What the accessed/young callbacks of an MMU notifier return. */
 #if LODGE_HAVE_NOTIFIER_YOUNG_BOOL
 #define lodge_young_t bool

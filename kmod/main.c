@@ -291,6 +291,20 @@ static struct syscore_ops syscore_op = {
 #define lodge_unregister_syscore()	unregister_syscore_ops(&syscore_op)
 #endif
 
+/* What of XSAVE a guest can be given, for programs that must ask the kernel for it. */
+static int ioctl_node_attr(unsigned int cmd, void __user *argp)
+{
+	struct kvm_device_attr attr;
+
+	if (copy_from_user(&attr, argp, sizeof(attr)))
+		return -EFAULT;
+	if (attr.group || attr.attr != KVM_X86_XCOMP_GUEST_SUPP)
+		return -ENXIO;
+	if (cmd == KVM_HAS_DEVICE_ATTR)
+		return 0;
+	return put_user(lodge_fpu_features(), (u64 __user *)u64_to_user_ptr(attr.addr));
+}
+
 static long node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 {
 	void __user *argp = (void __user *)arg;
@@ -316,6 +330,9 @@ static long node_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return lodge_get_msr_index_list(argp, true);
 	case KVM_GET_MSRS:
 		return lodge_get_feature_msrs(argp);
+	case KVM_HAS_DEVICE_ATTR:
+	case KVM_GET_DEVICE_ATTR:
+		return ioctl_node_attr(cmd, argp);
 	case KVM_X86_GET_MCE_CAP_SUPPORTED: {
 		u64 cap = lodge_mce_cap_supported();
 
