@@ -58,8 +58,8 @@ static bool is_there(long ext)
 	case KVM_CAP_INTR_SHADOW:
 	case KVM_CAP_IMMEDIATE_EXIT:
 	case KVM_CAP_INTERNAL_ERROR_DATA:
-	case KVM_CAP_SET_BOOT_CPU_ID:
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
+	case KVM_CAP_SET_BOOT_CPU_ID:
 	case KVM_CAP_VCPU_ATTRIBUTES:
 	/* CPUID, MSRs, time */
 	case KVM_CAP_EXT_CPUID:
@@ -67,6 +67,7 @@ static bool is_there(long ext)
 	case KVM_CAP_GET_MSR_FEATURES:
 	case KVM_CAP_X86_USER_SPACE_MSR:
 	case KVM_CAP_X86_MSR_FILTER:
+	case KVM_CAP_MSR_PLATFORM_INFO:
 	case KVM_CAP_NOP_IO_DELAY:
 	case KVM_CAP_CLOCKSOURCE:
 	case KVM_CAP_KVMCLOCK_CTRL:
@@ -76,8 +77,8 @@ static bool is_there(long ext)
 	case KVM_CAP_SET_IDENTITY_MAP_ADDR:
 	case KVM_CAP_BINARY_STATS_FD:
 	case KVM_CAP_CHECK_EXTENSION_VM:
-	case KVM_CAP_ENABLE_CAP:
 	case KVM_CAP_SYS_ATTRIBUTES:
+	case KVM_CAP_ENABLE_CAP:
 	case KVM_CAP_ENABLE_CAP_VM:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
 		return true;
@@ -143,11 +144,6 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 			return -EINVAL;
 		WRITE_ONCE(vm->msr_exits, cap.args[0]);
 		return 0;
-	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
-		vm->triple_fault_event = cap.args[0];
-		return 0;
-	case KVM_CAP_SPLIT_IRQCHIP:
-		return lodge_create_split_irqchip(vm, cap.args[0]);
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 		if (cap.args[0] & ~1ull)
 			return -EINVAL;
@@ -156,6 +152,11 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 	case KVM_CAP_MSR_PLATFORM_INFO:
 		vm->platform_info_hidden = !cap.args[0];
 		return 0;
+	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
+		vm->triple_fault_event = cap.args[0];
+		return 0;
+	case KVM_CAP_SPLIT_IRQCHIP:
+		return lodge_create_split_irqchip(vm, cap.args[0]);
 	case KVM_CAP_X2APIC_API:
 		return irqchip_set_x2apic_api(&vm->ic, cap.args[0]);
 	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:

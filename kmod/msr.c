@@ -74,7 +74,7 @@ static const u32 msr_saved[] = {
 
 static u32 msr_list[ARRAY_SIZE(msr_saved)] __ro_after_init;
 static u32 msr_nr __ro_after_init;
-static u32 msr_feature_list[3] __ro_after_init;
+static u32 msr_feature_list[4] __ro_after_init;
 static u32 msr_nr_features __ro_after_init;
 
 static void probe_arch_capabilities(void)
@@ -136,6 +136,7 @@ void lodge_msr_probe(void)
 			msr_list[msr_nr++] = msr_saved[i];
 	msr_feature_list[msr_nr_features++] = MSR_IA32_UCODE_REV;
 	msr_feature_list[msr_nr_features++] = MSR_IA32_ARCH_CAPABILITIES;
+	msr_feature_list[msr_nr_features++] = MSR_IA32_PERF_CAPABILITIES;
 	if (msr_has_de_cfg)
 		msr_feature_list[msr_nr_features++] = MSR_AMD64_DE_CFG;
 }
@@ -171,6 +172,8 @@ void lodge_msr_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->msr_hwcr = 0;
 	vcpu->msr_de_cfg = msr_de_cfg;
 	vcpu->msr_power_ctl = 0;
+	vcpu->msr_platform_info = MSR_PLATFORM_INFO_CPUID_FAULT;
+	vcpu->msr_misc_features = 0;
 	/* New enough for what guests check before they trust a feature; KVM's values. */
 	vcpu->msr_ucode_rev = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ?
 			      0x100000000ull : 0x01000065;
@@ -290,9 +293,6 @@ int lodge_setup_mce(struct lodge_vcpu *vcpu, u64 mcg_cap)
 	return 0;
 }
 
-/* Intel SDM volume 3, "Machine-Check Global Control MSRs" and "Error-Reporting Banks". */
-int lodge_set_mce(struct lodge_vcpu *vcpu, const struct kvm_x86_mce *mce)
-{
 /*
  * Uncorrected, but nothing that the CPU must act upon: on hardware it is logged, and told
  * by an interrupt, which there is none of here. Intel SDM volume 3, "UCR Error
@@ -311,6 +311,9 @@ static void log_mce(u64 *bank, u64 status, const struct kvm_x86_mce *mce)
 	bank[3] = mce->misc;
 }
 
+/* Intel SDM volume 3, "Machine-Check Global Control MSRs" and "Error-Reporting Banks". */
+int lodge_set_mce(struct lodge_vcpu *vcpu, const struct kvm_x86_mce *mce)
+{
 	u64 status = mce->status;
 	u64 *bank;
 
@@ -318,14 +321,14 @@ static void log_mce(u64 *bank, u64 status, const struct kvm_x86_mce *mce)
 		return -EINVAL;
 	bank = &vcpu->mce_bank[4 * array_index_nospec(mce->bank, LODGE_MCE_BANKS)];
 
-	if (status & MCI_STATUS_UC) {
-		/* The guest has switched the report of such errors off. */
-		if ((vcpu->msr_mcg_cap & MCG_CTL_P) && vcpu->msr_mcg_ctl != MCE_ALL)
 	if (needs_no_action(mce)) {
 		vcpu->msr_mcg_status = 0;
 		log_mce(bank, status, mce);
 		return 0;
 	}
+	if (status & MCI_STATUS_UC) {
+		/* The guest has switched the report of such errors off. */
+		if ((vcpu->msr_mcg_cap & MCG_CTL_P) && vcpu->msr_mcg_ctl != MCE_ALL)
 			return 0;
 		if (bank[0] != MCE_ALL)
 			return 0;
@@ -510,8 +513,12 @@ static int read_rare(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
 		*data = vcpu->msr_power_ctl;
 		return 0;
 	case MSR_PLATFORM_INFO:
+		if (!host && vcpu->vm->platform_info_hidden)
+			return LODGE_MSR_REFUSED;
+		*data = vcpu->msr_platform_info;
+		return 0;
 	case MSR_MISC_FEATURES_ENABLES:
-		*data = 0;	/* no ratios to tell, no CPUID faulting */
+		*data = vcpu->msr_misc_features;
 		return 0;
 	case MSR_IA32_MCG_CAP:
 		*data = vcpu->msr_mcg_cap;
@@ -718,9 +725,18 @@ static int write_description(struct lodge_vcpu *vcpu, u32 index, u64 data, bool 
 		vcpu->msr_de_cfg = data;
 		return 0;
 	case MSR_PLATFORM_INFO:
-		return data || !host;
+		/* The guest does not lose what it has switched on. */
+		if (!host || (vcpu->msr_misc_features &&
+			      !(data & MSR_PLATFORM_INFO_CPUID_FAULT)))
+			return 1;
+		vcpu->msr_platform_info = data;
+		return 0;
 	case MSR_MISC_FEATURES_ENABLES:
-		return data != 0;
+		if ((data & ~(u64)MSR_MISC_FEATURES_ENABLES_CPUID_FAULT) ||
+		    (data && !(vcpu->msr_platform_info & MSR_PLATFORM_INFO_CPUID_FAULT)))
+			return 1;
+		vcpu->msr_misc_features = data;
+		return 0;
 	case MSR_K7_HWCR:
 		data &= ~HWCR_IGNORED;
 		if (data & ~(HWCR_MC_STATUS_WR_EN | HWCR_TSC_FREQ_SEL))
@@ -840,6 +856,9 @@ static int read_feature_msr(struct lodge_vcpu *vcpu, u32 index, u64 *data)
 	case MSR_AMD64_DE_CFG:
 		*data = msr_de_cfg;
 		return !msr_has_de_cfg;
+	case MSR_IA32_PERF_CAPABILITIES:
+		*data = 0;	/* there is no performance monitor */
+		return 0;
 	}
 	return 1;
 }

@@ -225,7 +225,7 @@ struct lodge_vcpu {
 	u64 msr_mcg_cap, msr_mcg_status, msr_mcg_ctl;
 	u64 mce_bank[LODGE_MCE_BANKS * 4];	/* CTL, STATUS, ADDR, MISC of each */
 	u64 msr_arch_capabilities, msr_ucode_rev, msr_hwcr, msr_de_cfg;
-	u64 msr_power_ctl;
+	u64 msr_power_ctl, msr_platform_info, msr_misc_features;
 
 	/* clock.c */
 	u64 tsc_adjust;

@@ -255,4 +255,111 @@ TEST_F(cpuid, fixed_after_run)
 					self->supported));
 }
 
+#define MSR_PLATFORM_INFO		0xce
+#define PLATFORM_INFO_CPUID_FAULT	(1UL << 31)
+#define MSR_MISC_FEATURES		0x140
+
+/* Unprivileged code asks; where that faults, the handler says so. */
+GUEST_TEXT(user_cpuid,
+	   "xor %eax, %eax\n"
+	   "cpuid\n"
+	   "xor %eax, %eax\n"
+	   "int3\n");
+
+static void on_fault(struct guest_regs *regs)
+{
+	GUEST_SYNC(regs->vector);
+}
+
+static void guest_faulting(u64 arg __maybe_unused)
+{
+	/* The kernel itself is never refused. */
+	wrmsr(MSR_MISC_FEATURES, arg);
+	GUEST_ASSERT_EQ(rdmsr(MSR_MISC_FEATURES), arg);
+	leaf1(0);
+	asm volatile("ltr %w0" : : "r"(GUEST_TSS_SEL));
+	asm volatile("pushq %0\n\tpushq %1\n\tpushq $2\n\tpushq %2\n\tpushq %3\n\tiretq"
+		     : : "r"((u64)GUEST_USER_DATA | 3), "r"(GUEST_STACKS),
+		     "r"((u64)GUEST_USER_CODE64 | 3), "r"((u64)(uintptr_t)user_cpuid)
+		     : "memory");
+}
+
+static u64 run_faulting(struct test_vm *vm, struct test_vcpu *vcpu, u64 features)
+{
+	u64 *gdt = vm_ptr(vm, GUEST_GDT);
+
+	guest_var(vm, guest_handlers[13]) = on_fault;
+	gdt[GUEST_TSS_SEL / 8] &= ~(2UL << 40);	/* an available TSS */
+	/* INT3 of unprivileged code is a #GP, too: told apart by the gate's privilege. */
+	((u64 *)vm_ptr(vm, GUEST_IDT))[3 * 2] |= 3UL << 45;
+	guest_var(vm, guest_handlers[3]) = on_fault;
+	vcpu_setup_long(vcpu, guest_faulting, features);
+	return vcpu_run_to_sync(vcpu);
+}
+
+TEST_F(cpuid, faulting)
+{
+	EXPECT_EQ(3, run_faulting(&self->vm, &self->vcpu, 0));
+	EXPECT_EQ(13, run_faulting(&self->vm, &self->vcpu, 1));
+}
+
+static void guest_platform_info(u64 arg __maybe_unused)
+{
+	u64 v;
+
+	GUEST_ASSERT_EQ(rdmsr(MSR_PLATFORM_INFO), PLATFORM_INFO_CPUID_FAULT | 0xff00);
+	GUEST_ASSERT_EQ(wrmsr_try(MSR_PLATFORM_INFO, 0), 13);
+	GUEST_ASSERT_EQ(wrmsr_try(MSR_MISC_FEATURES, 2), 13);
+	GUEST_SYNC(1);
+	GUEST_ASSERT_EQ(rdmsr_try(MSR_PLATFORM_INFO, &v), 13);
+}
+
+TEST_F(cpuid, platform_info)
+{
+	struct kvm_enable_cap hide = { .cap = KVM_CAP_MSR_PLATFORM_INFO };
+
+	EXPECT_EQ(PLATFORM_INFO_CPUID_FAULT, vcpu_get_msr(&self->vcpu, MSR_PLATFORM_INFO));
+	vcpu_set_msr(&self->vcpu, MSR_PLATFORM_INFO, PLATFORM_INFO_CPUID_FAULT | 0xff00);
+	vcpu_set_msr(&self->vcpu, MSR_MISC_FEATURES, 1);
+	/* What is in use cannot be taken away, and what is not there not be used. */
+	EXPECT_EQ(0, __vcpu_set_msr(&self->vcpu, MSR_PLATFORM_INFO, 0xff00));
+	EXPECT_EQ(0, __vcpu_set_msr(&self->vcpu, MSR_MISC_FEATURES, 3));
+	vcpu_set_msr(&self->vcpu, MSR_MISC_FEATURES, 0);
+	vcpu_set_msr(&self->vcpu, MSR_PLATFORM_INFO, 0xff00);
+	EXPECT_EQ(0, __vcpu_set_msr(&self->vcpu, MSR_MISC_FEATURES, 1));
+	vcpu_set_msr(&self->vcpu, MSR_PLATFORM_INFO, PLATFORM_INFO_CPUID_FAULT | 0xff00);
+
+	vcpu_setup_long(&self->vcpu, guest_platform_info, 0);
+	ASSERT_EQ(1, vcpu_run_to_sync(&self->vcpu));
+	EXPECT_EQ(0, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &hide));
+	vcpu_run_to_done(&self->vcpu);
+	/* The VMM still sees it. */
+	EXPECT_EQ(1UL << 31 | 0xff00, vcpu_get_msr(&self->vcpu, MSR_PLATFORM_INFO));
+}
+
+/* The node's attribute for programs that must ask the kernel for large XSAVE state. */
+TEST_F(cpuid, guest_xcr0)
+{
+	struct kvm_cpuid_entry2 *e = cpuid_find(self->supported, 0xd, 0);
+	u64 xcr0 = 0;
+	struct kvm_device_attr attr = {
+		.attr = KVM_X86_XCOMP_GUEST_SUPP,
+		.addr = (uintptr_t)&xcr0,
+	};
+	int device = device_open();
+
+	ASSERT_NE(NULL, e);
+	EXPECT_EQ(0, __dev_ioctl(device, KVM_HAS_DEVICE_ATTR, &attr));
+	EXPECT_EQ(0, __dev_ioctl(device, KVM_GET_DEVICE_ATTR, &attr));
+	EXPECT_EQ(e->eax | (u64)e->edx << 32, xcr0);
+	attr.addr = 1;
+	EXPECT_EQ(-EFAULT, __dev_ioctl(device, KVM_GET_DEVICE_ATTR, &attr));
+	attr.attr = 77;
+	EXPECT_EQ(-ENXIO, __dev_ioctl(device, KVM_HAS_DEVICE_ATTR, &attr));
+	attr.group = 1;
+	attr.attr = 0;
+	EXPECT_EQ(-ENXIO, __dev_ioctl(device, KVM_GET_DEVICE_ATTR, &attr));
+	close(device);
+}
+
 TEST_HARNESS_MAIN
