@@ -101,7 +101,10 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	case KVM_CAP_COALESCED_MMIO:
 		return LODGE_COALESCED_PAGE;
 	case KVM_CAP_X2APIC_API:
-		return IRQCHIP_X2APIC_API;
+		/* This one wants user space's IOAPIC: as in KVM, a VM without says so. */
+		return vm && vm->ic.kind != IRQCHIP_SPLIT ?
+		       IRQCHIP_X2APIC_API & ~KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST :
+		       IRQCHIP_X2APIC_API;
 	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
 		return IRQCHIP_BUS_NS;
 	case KVM_CAP_NR_VCPUS:

@@ -12,10 +12,13 @@
 int main(void)
 {
 	int device = device_open(), ret = 0;
+	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP };
 	struct test_vm vm;
 	long cap;
 
 	vm_create_bare(&vm);
+	/* One flag of KVM_CAP_X2APIC_API is for such a VM alone. */
+	vm_ioctl(&vm, KVM_ENABLE_CAP, &split);
 	for (cap = 0; cap <= LAST; cap++) {
 		int value = device_cap(device, cap);
 

@@ -3,7 +3,7 @@
  * Several vCPUs: every kind of IPI, INIT and SIPI, wake-ups that must not be
  * lost while threads move between CPUs, and TSCs that agree.
  *
- * SMP_ROUNDS in the environment says how often the ping-pongs go (3000).
+ * SMP_ROUNDS in the environment says how often the ping-pongs go (1000).
  */
 #define _GNU_SOURCE
 #include <kselftest_harness.h>
@@ -350,7 +350,7 @@ TEST_F(smp, limits)
 
 	EXPECT_LE(MAX_VCPUS, max);
 	EXPECT_LE(max, max_id);
-	if (max > MAX_VCPUS)
+	if (max > 512)
 		SKIP(return, "takes more vCPUs than are worth a test");
 	/* Ids are sparse, and in no order. */
 	for (i = 0; i < max; i++) {
@@ -582,7 +582,7 @@ static void test_moving(FIXTURE_DATA(smp) * self, unsigned int nr, u64 mode,
 
 	add_vcpus(self, nr);
 	guest_var(&self->vm, apic_mode) = mode;
-	guest_var(&self->vm, rounds) = env ? strtoul(env, NULL, 0) : 3000;
+	guest_var(&self->vm, rounds) = env ? strtoul(env, NULL, 0) : 1000;
 	for (i = 0; i < nr; i++)
 		setup_vcpu(self, i, fn, i);
 	start_all(self);

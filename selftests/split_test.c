@@ -252,6 +252,59 @@ TEST_F(split, directed_eoi)
 	vm_destroy(&vm);
 }
 
+#ifndef KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST
+#define KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST	(1 << 2)
+#define KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST	(1 << 3)
+#endif
+#define SUPPRESS_BOTH	(KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST | \
+			 KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST)
+
+static void guest_suppresses(u64 arg __maybe_unused)
+{
+	GUEST_SYNC(xapic_read(APIC_LVR) >> 24 & 1);
+	xapic_write(APIC_SPIV, 0x11ff);
+	for (;;) {
+		GUEST_SYNC(counts[VECTOR]);
+		guest_irq_window();
+	}
+}
+
+TEST(suppressed_eois)
+{
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_create(&vm);
+	ASSERT_EQ(-EINVAL, enable_cap(&vm, KVM_CAP_X2APIC_API,
+				      KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST));
+	ASSERT_EQ(0, enable_cap(&vm, KVM_CAP_SPLIT_IRQCHIP, PINS));
+	if ((vm_cap(&vm, KVM_CAP_X2APIC_API) & SUPPRESS_BOTH) != SUPPRESS_BOTH)
+		SKIP(return, "an older kernel's KVM");
+	EXPECT_EQ(-EINVAL, enable_cap(&vm, KVM_CAP_X2APIC_API, SUPPRESS_BOTH));
+	ASSERT_EQ(0, enable_cap(&vm, KVM_CAP_X2APIC_API,
+				KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST));
+	vcpu_create(&vm, &vcpu, 0);
+	guest_var(&vm, guest_handlers[VECTOR]) = count_xapic;
+	vcpu_setup_long(&vcpu, guest_suppresses, 0);
+	ASSERT_EQ(1, vcpu_run_to_sync(&vcpu));
+	ASSERT_EQ(0, vcpu_run_to_sync(&vcpu));
+	ASSERT_EQ(0, route_msis(&vm, VECTOR | LEVEL, VECTOR + 1));
+	ASSERT_FALSE(eoi_exits(&vm, &vcpu, GSI));
+	ASSERT_EQ(1, guest_var(&vm, counts[VECTOR]));
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+
+	vm_create(&vm);
+	ASSERT_EQ(0, enable_cap(&vm, KVM_CAP_SPLIT_IRQCHIP, PINS));
+	ASSERT_EQ(0, enable_cap(&vm, KVM_CAP_X2APIC_API,
+				KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST));
+	vcpu_create(&vm, &vcpu, 0);
+	vcpu_setup_long(&vcpu, guest_suppresses, 0);
+	ASSERT_EQ(0, vcpu_run_to_sync(&vcpu));
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 static int interrupt(struct test_vcpu *vcpu, u32 vector)
 {
 	struct kvm_interrupt irq = { .irq = vector };

@@ -211,14 +211,23 @@ int irqchip_create_pit(struct irqchip *ic, u32 flags)
 /**
  * irqchip_set_x2apic_api - KVM_CAP_X2APIC_API
  * @ic: the VM's interrupt controllers
- * @flags: KVM_X2APIC_API_*; what is on stays on
+ * @flags: KVM_X2APIC_*; what is on stays on
  *
- * Return: 0, or -EINVAL for an unknown flag.
+ * Whether EOIs can be directed is told to vCPUs that are made after.
+ *
+ * Return: 0, or -EINVAL for an unknown flag, or for suppressed EOI broadcasts that are
+ * both on and off, or on without a split irqchip.
  */
 int irqchip_set_x2apic_api(struct irqchip *ic, u64 flags)
 {
-	if (flags & ~(u64)IRQCHIP_X2APIC_API)
+	bool on = flags & KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST;
+	bool off = flags & KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST;
+
+	if ((flags & ~(u64)IRQCHIP_X2APIC_API) || (on && off) ||
+	    (on && ic->kind != IRQCHIP_SPLIT))
 		return -EINVAL;
+	if (on || off)
+		WRITE_ONCE(ic->directed_eoi, on ? DIRECTED_EOI_ON : DIRECTED_EOI_OFF);
 	if (flags & KVM_X2APIC_API_USE_32BIT_IDS)
 		WRITE_ONCE(ic->x2apic_ids, true);
 	if (flags & KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
@@ -249,7 +258,7 @@ void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level)
 	if (has_chips(ic)) {
 		if (level || ioapic_wants_eoi(&ic->ioapic, vector))
 			ioapic_eoi(&ic->ioapic, vector, level);
-	} else if (level && test_bit(vector, ic->split_level)) {
+	} else if (level && test_bit(vector, ic->split_level) && !lapic_directs_eoi(l)) {
 		ic->ops->eoi_exit(l, vector);
 	}
 }

@@ -34,8 +34,16 @@ enum {
 #define IRQCHIP_MAX_ROUTES	4096U	/* KVM_CAP_IRQ_ROUTING */
 #define IRQCHIP_MAX_APIC_ID	4096U	/* vCPU ids are below */
 #define IRQCHIP_BUS_NS		1	/* until it is set otherwise */
+
+/* uapi of Linux 7: numbers that hold on every kernel. */
+#ifndef KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST
+#define KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST	BIT_ULL(2)
+#define KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST	BIT_ULL(3)
+#endif
 #define IRQCHIP_X2APIC_API	(KVM_X2APIC_API_USE_32BIT_IDS | \
-				 KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK)
+				 KVM_X2APIC_API_DISABLE_BROADCAST_QUIRK | \
+				 KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST | \
+				 KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST)
 
 enum irqchip_kind {
 	IRQCHIP_NONE,
@@ -49,6 +57,13 @@ enum lapic_event {
 	LAPIC_EVENT_INIT,
 	LAPIC_EVENT_SIPI,	/* with its vector */
 	LAPIC_EVENT_UNHALT,	/* APIC_REMOTE_READ */
+};
+
+/* Split: may the guest keep EOIs from user space's IOAPIC and end them there itself? */
+enum directed_eoi {
+	DIRECTED_EOI_QUIRK,	/* it is offered, and does nothing, as in KVM */
+	DIRECTED_EOI_ON,
+	DIRECTED_EOI_OFF,	/* it is not offered */
 };
 
 struct irqchip_ops {
@@ -93,6 +108,7 @@ struct irqchip {
 	DECLARE_BITMAP(split_level, 256);
 	bool x2apic_ids;		/* KVM_X2APIC_API_USE_32BIT_IDS */
 	bool x2apic_no_quirk;		/* ..._DISABLE_BROADCAST_QUIRK */
+	enum directed_eoi directed_eoi;	/* ..._SUPPRESS_EOI_BROADCAST */
 	bool lint0_quirk;		/* KVM_X86_QUIRK_LINT0_REENABLED is on */
 	atomic_t lint0_nmi;		/* LAPICs that take the PIT as NMI */
 	struct pic pic;			/* IRQCHIP_KERNEL only, as is ioapic */

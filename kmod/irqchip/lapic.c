@@ -252,6 +252,13 @@ void lapic_set_tpr(struct lapic *l, u8 tpr)
 	kick_if_pending(l);
 }
 
+/* Whether the guest ends level interrupts at the IOAPIC itself. */
+bool lapic_directs_eoi(const struct lapic *l)
+{
+	return READ_ONCE(l->ic->directed_eoi) == DIRECTED_EOI_ON &&
+	       (lapic_reg(l, LAPIC_SVR) & LAPIC_SVR_DIRECTED_EOI);
+}
+
 /* What a guest patched for KVM_CAP_VAPIC reads instead of TPR, ISR and IRR. */
 u32 lapic_vapic_word(const struct lapic *l)
 {
@@ -597,12 +604,10 @@ void lapic_set_cpuid(struct lapic *l, bool x2apic, bool tsc_deadline,
 	l->base_reserved = reserved_phys_bits | 0x2ff |
 			   (x2apic ? 0 : LAPIC_BASE_X2APIC);
 	l->timer_modes = BIT(17) | (tsc_deadline ? BIT(18) : 0);
-	/*
-	 * As in KVM: the guest may end a level interrupt at user space's IOAPIC itself;
-	 * the one in the kernel, of version 0x11, has no register for it.
-	 */
+	/* The IOAPIC in the kernel, of version 0x11, has no register to end one there. */
 	l->version = VERSION;
-	if (x2apic && l->ic->kind == IRQCHIP_SPLIT)
+	if (x2apic && l->ic->kind == IRQCHIP_SPLIT &&
+	    READ_ONCE(l->ic->directed_eoi) != DIRECTED_EOI_OFF)
 		l->version |= LAPIC_VERSION_DIRECTED_EOI;
 	lapic_reg_set(l, LAPIC_VERSION, l->version);
 }

@@ -139,6 +139,7 @@ void lapic_eoi(struct lapic *l);
 void lapic_set_tpr(struct lapic *l, u8 tpr);
 bool lapic_accepts_extint(const struct lapic *l);
 u32 lapic_vapic_word(const struct lapic *l);
+bool lapic_directs_eoi(const struct lapic *l);
 
 /* lapic_timer.c, for lapic.c */
 void lapic_timer_init(struct lapic *l);

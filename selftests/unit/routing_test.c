@@ -271,6 +271,48 @@ static void msi_routes(void)
 	machine_stop();
 }
 
+/* KVM_X2APIC_*_SUPPRESS_EOI_BROADCAST: the guest ends it at the IOAPIC itself. */
+static void directed_eois(void)
+{
+	const u64 on = KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST;
+	const u64 off = KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST;
+	struct kvm_irq_routing_entry e = msi(20, 0xfee01000, 0, 0x8051);
+	struct lapic *l = cpu_lapic(1);
+
+	machine_start(IRQCHIP_KERNEL, 1);
+	EQ(irqchip_set_x2apic_api(&m.ic, on), -EINVAL);
+	EQ(irqchip_set_x2apic_api(&m.ic, off), 0);
+	EQ(lapic_reg(cpu_lapic(0), LAPIC_VERSION) & LAPIC_VERSION_DIRECTED_EOI, 0);
+	machine_stop();
+
+	machine_start(IRQCHIP_SPLIT, 2);
+	CHECK(lapic_reg(l, LAPIC_VERSION) & LAPIC_VERSION_DIRECTED_EOI);
+	EQ(set(&e, 1), 0);
+	apic_write(1, LAPIC_SVR, 0x11ff);
+	EQ(lapic_reg(l, LAPIC_SVR), 0x11ff);
+	/* The quirk: offered, and without effect. */
+	EQ(irq(20, true), 1);
+	EQ(take(1), 0x51);
+	lapic_eoi(l);
+	EQ(m.cpu[1].eoi_exits, 1);
+	EQ(irqchip_set_x2apic_api(&m.ic, on | off), -EINVAL);
+	EQ(irqchip_set_x2apic_api(&m.ic, 16), -EINVAL);
+	EQ(irqchip_set_x2apic_api(&m.ic, on), 0);
+	EQ(irq(20, true), 1);
+	EQ(take(1), 0x51);
+	lapic_eoi(l);
+	EQ(m.cpu[1].eoi_exits, 1);
+	apic_write(1, LAPIC_SVR, 0x1ff);
+	EQ(irq(20, true), 1);
+	EQ(take(1), 0x51);
+	lapic_eoi(l);
+	EQ(m.cpu[1].eoi_exits, 2);
+	EQ(irqchip_set_x2apic_api(&m.ic, off), 0);
+	lapic_set_cpuid(l, true, true, 0);
+	EQ(lapic_reg(l, LAPIC_VERSION) & LAPIC_VERSION_DIRECTED_EOI, 0);
+	machine_stop();
+}
+
 static void extended_destinations(void)
 {
 	struct kvm_irq_routing_entry e = msi(30, 0xfee01000, 0x100, 0x51);
@@ -508,6 +550,7 @@ static const struct test tests[] = {
 	TEST(notifiers_follow_the_table),
 	TEST(msi_fields),
 	TEST(msi_routes),
+	TEST(directed_eois),
 	TEST(extended_destinations),
 	TEST(broadcast_quirk),
 	TEST(lowest_priority_is_fair),
