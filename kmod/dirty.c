@@ -100,7 +100,12 @@ void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn)
 	if (!slot->dirty)
 		return;
 	n = array_index_nospec(gfn - slot->base_gfn, slot->npages);
-	/* Most writes go to a page that is dirty already: spare its cache line. */
+	/*
+	 * Most writes go to a page that is dirty already: spare its cache line. But what the
+	 * kernel has just written must not still be on its way when the bit is found set: who
+	 * clears it at that moment copies the page without.
+	 */
+	smp_mb();
 	if (!test_bit(n, slot->dirty->bits))
 		set_bit(n, slot->dirty->bits);
 }
