@@ -10,6 +10,7 @@
 
 #include "kernel_compat.h"
 #include "capability.h"
+#include "dirty_ring.h"
 #include "state.h"
 #include "vm.h"
 
@@ -96,6 +97,9 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return 1;	/* without SMM */
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return LODGE_MANUAL_LOG;
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return LODGE_RING_MAX_BYTES;
 	case KVM_CAP_IRQ_ROUTING:
 		return IRQCHIP_MAX_ROUTES;
 	case KVM_CAP_COALESCED_MMIO:
@@ -139,6 +143,9 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 	switch (cap.cap) {
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return lodge_dirty_log_manual(vm, cap.args[0]);
+	case KVM_CAP_DIRTY_LOG_RING:
+	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
+		return lodge_ring_enable(vm, cap.args[0]);
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 		vm->exception_payload = cap.args[0];
 		return 0;

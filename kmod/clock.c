@@ -267,24 +267,24 @@ int lodge_set_clock(struct lodge_vm *vm, const struct kvm_clock_data *data)
  * Version odd, contents, version even: a guest that reads in between tries again. The
  * version goes on from what the guest's page has.
  */
-static void write_page(struct lodge_vm *vm, u64 gpa, struct pvclock_vcpu_time_info *info)
+static void write_page(struct lodge_vcpu *vcpu, u64 gpa, struct pvclock_vcpu_time_info *info)
 {
 	struct pvclock_vcpu_time_info old;
 
-	if (lodge_read_gpa(vm, gpa, &old, sizeof(old)))
+	if (lodge_read_gpa(vcpu->vm, gpa, &old, sizeof(old)))
 		return;
 	info->version = (old.version | 1) + (old.version & 1 ? 2 : 0);
 	/* The guest clears this one itself, once it has seen it. */
 	info->flags |= old.flags & PVCLOCK_GUEST_STOPPED;
 
-	if (lodge_write_gpa(vm, gpa, &info->version, sizeof(info->version)))
+	if (lodge_write_gpa(vcpu, gpa, &info->version, sizeof(info->version)))
 		return;
 	smp_wmb();	/* odd before the contents; pairs with the guest's reads */
-	if (lodge_write_gpa(vm, gpa, info, sizeof(*info)))
+	if (lodge_write_gpa(vcpu, gpa, info, sizeof(*info)))
 		return;
 	smp_wmb();	/* the contents before even */
 	info->version++;
-	lodge_write_gpa(vm, gpa, &info->version, sizeof(info->version));
+	lodge_write_gpa(vcpu, gpa, &info->version, sizeof(info->version));
 }
 
 void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
@@ -316,7 +316,7 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 		vcpu->kvmclock.guest_stopped = false;
 	}
 	vcpu->kvmclock.refreshed = jiffies;
-	write_page(vcpu->vm, vcpu->kvmclock.msr & ~1ull, &info);
+	write_page(vcpu, vcpu->kvmclock.msr & ~1ull, &info);
 }
 
 int lodge_kvmclock_set_msr(struct lodge_vcpu *vcpu, u64 data)
@@ -327,16 +327,16 @@ int lodge_kvmclock_set_msr(struct lodge_vcpu *vcpu, u64 data)
 }
 
 /* The time of day when kvmclock was 0, with the version protocol of the other page. */
-int lodge_wall_clock_set_msr(struct lodge_vm *vm, u64 data)
+int lodge_wall_clock_set_msr(struct lodge_vcpu *vcpu, u64 data)
 {
-	struct lodge_clock *clock = &vm->clock;
+	struct lodge_clock *clock = &vcpu->vm->clock;
 	struct pvclock_wall_clock wall;
 	unsigned long flags;
 	u64 boot_ns;
 	u32 nsec;
 
 	clock->wall_clock_msr = data;
-	if (!data || lodge_read_gpa(vm, data, &wall, sizeof(wall)))
+	if (!data || lodge_read_gpa(vcpu->vm, data, &wall, sizeof(wall)))
 		return 0;
 
 	flags = lock_clock(clock);
@@ -346,13 +346,13 @@ int lodge_wall_clock_set_msr(struct lodge_vm *vm, u64 data)
 	wall.version = (wall.version | 1) + (wall.version & 1 ? 2 : 0);
 	wall.sec = div_u64_rem(boot_ns, NSEC_PER_SEC, &nsec);
 	wall.nsec = nsec;
-	if (lodge_write_gpa(vm, data, &wall.version, sizeof(wall.version)))
+	if (lodge_write_gpa(vcpu, data, &wall.version, sizeof(wall.version)))
 		return 0;
 	smp_wmb();	/* odd before the contents; pairs with the guest's reads */
-	lodge_write_gpa(vm, data, &wall, sizeof(wall));
+	lodge_write_gpa(vcpu, data, &wall, sizeof(wall));
 	smp_wmb();	/* the contents before even */
 	wall.version++;
-	lodge_write_gpa(vm, data, &wall.version, sizeof(wall.version));
+	lodge_write_gpa(vcpu, data, &wall.version, sizeof(wall.version));
 	return 0;
 }
 

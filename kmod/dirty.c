@@ -2,9 +2,10 @@
 /*
  * Owns the dirty log: one bit for each page of a slot with KVM_MEM_LOG_DIRTY_PAGES, set
  * by faults (stage2.c) and by the kernel's writes (guest_access.c), and taken by
- * KVM_GET_DIRTY_LOG, or shown by that and cleared by KVM_CLEAR_DIRTY_LOG. Bits change by
- * atomic operations; a bit is cleared under mem->lock together with the write permission
- * of its page. So a page that may be written without a fault has its bit set.
+ * KVM_GET_DIRTY_LOG, or shown by that and cleared by KVM_CLEAR_DIRTY_LOG. (Or instead an
+ * entry in a ring: dirty_ring.c.) Bits change by atomic operations; a bit is cleared under
+ * mem->lock together with the write permission of its page. So a page that may be written
+ * without a fault has its bit set.
  */
 #include <linux/bitmap.h>
 #include <linux/kvm.h>
@@ -15,6 +16,7 @@
 
 #include "kernel_compat.h"
 #include "stage2.h"
+#include "vcpu.h"
 #include "vm.h"
 
 /* Words of the bitmap in one stretch under the lock: 2,048 pages. */
@@ -25,7 +27,7 @@
 
 static bool all_dirty_at_first(const struct lodge_memory *mem)
 {
-	return mem->manual_log & KVM_DIRTY_LOG_INITIALLY_SET;
+	return mem->manual_log & KVM_DIRTY_LOG_INITIALLY_SET && !READ_ONCE(mem->ring_bytes);
 }
 
 int lodge_dirty_log_manual(struct lodge_vm *vm, u64 flags)
@@ -93,20 +95,24 @@ void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot
 	lodge_stage2_unlock(mem, &batch);
 }
 
-void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn)
+void lodge_dirty_mark(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u64 gfn)
 {
 	u64 n;
 
-	if (!slot->dirty)
+	if (!lodge_slot_logs(slot))
 		return;
 	n = array_index_nospec(gfn - slot->base_gfn, slot->npages);
+	if (vcpu->ring.size) {
+		lodge_ring_push(vcpu, slot, n);
+		return;
+	}
 	/*
 	 * Most writes go to a page that is dirty already: spare its cache line. But what the
 	 * kernel has just written must not still be on its way when the bit is found set: who
 	 * clears it at that moment copies the page without.
 	 */
 	smp_mb();
-	if (!test_bit(n, slot->dirty->bits))
+	if (slot->dirty && !test_bit(n, slot->dirty->bits))
 		set_bit(n, slot->dirty->bits);
 }
 
@@ -115,8 +121,8 @@ void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn)
  * bits were cleared before: if the lock is dropped meanwhile for a table, a page that is
  * written gets its bit again, or is still in the answer that the caller is about to give.
  */
-static void protect_word(struct lodge_memory *mem, const struct lodge_slot *slot,
-			 unsigned long i, unsigned long mask, struct lodge_s2_batch *batch)
+void lodge_dirty_protect_word(struct lodge_memory *mem, const struct lodge_slot *slot, u64 i,
+			      unsigned long mask, struct lodge_s2_batch *batch)
 {
 	unsigned int shift = slot->base_gfn % BITS_PER_LONG;
 	u64 gfn = slot->base_gfn - shift + i * BITS_PER_LONG;
@@ -146,16 +152,19 @@ static void take_words(struct lodge_memory *mem, const struct lodge_slot *slot,
 		if (!words[i])
 			continue;
 		words[i] &= atomic_long_fetch_andnot(words[i], word);
-		protect_word(mem, slot, first + i, words[i], batch);
+		lodge_dirty_protect_word(mem, slot, first + i, words[i], batch);
 	}
 	spin_unlock(&mem->lock);
 }
 
-/* The slot of a log, or an errno. Needs slots_lock. */
+/* The slot of a log with a bitmap, or an errno. Needs slots_lock. */
 static const struct lodge_slot *find_log(struct lodge_memory *mem, u32 id)
 {
 	const struct lodge_slot *slot;
 
+	/* Rings stand in for all bitmaps, those of slots that were there before included. */
+	if (READ_ONCE(mem->ring_bytes))
+		return ERR_PTR(-ENXIO);
 	/* Bits 16 and up choose an address space; there is one. */
 	if (id >= LODGE_MAX_SLOTS)
 		return ERR_PTR(-EINVAL);
@@ -223,7 +232,7 @@ static int log_clear_locked(struct lodge_memory *mem, const struct kvm_clear_dir
 	int ret = 0;
 
 	/* KVM's order: a crooked first page before a slot that is not there. */
-	if (PTR_ERR_OR_ZERO(slot) == -EINVAL || log->first_page % BITS_PER_LONG)
+	if (log->first_page % BITS_PER_LONG && PTR_ERR_OR_ZERO(slot) != -ENXIO)
 		return -EINVAL;
 	if (IS_ERR(slot))
 		return PTR_ERR(slot);

@@ -122,7 +122,7 @@ static int write_piece(struct lodge_vcpu *vcpu, u64 gpa, u32 len, const void *bu
 		return EMUL_DONE;
 	if (e->nr == LODGE_MAX_FRAGMENTS)
 		return EMUL_UNHANDLED;
-	if (lodge_write_gpa(vcpu->vm, gpa, buf, len)) {
+	if (lodge_write_gpa(vcpu, gpa, buf, len)) {
 		/* Probed before the port was read: the slot went away since. */
 		if (len > RECORD_BYTES)
 			return EMUL_UNHANDLED;
@@ -193,7 +193,7 @@ static int op_cmpxchg(void *opaque, const struct emul_access *access, const void
 	if (r != EMUL_DONE)
 		return r;
 	memcpy(expected, old, access->size);
-	r = lodge_cmpxchg_gpa(vcpu->vm, gpa, expected, new, access->size);
+	r = lodge_cmpxchg_gpa(vcpu, gpa, expected, new, access->size);
 	if (r < 0)
 		return write_piece(vcpu, gpa, access->size, new);
 	return r ? EMUL_AGAIN : EMUL_DONE;

@@ -228,7 +228,7 @@ unsigned int lodge_host_leaf_level(const struct lodge_slot *slot, u64 gfn)
 
 static unsigned int leaf_level(const struct fault *f)
 {
-	if (!f->page || !PageCompound(f->page) || f->slot.dirty)
+	if (!f->page || !PageCompound(f->page) || lodge_slot_logs(&f->slot))
 		return 1;
 	return lodge_host_leaf_level(&f->slot, f->gfn);
 }
@@ -237,15 +237,16 @@ static unsigned int leaf_level(const struct fault *f)
  * Installs what was found, unless it may have changed since. LODGE_FAULT_MAPPED in both
  * cases: the guest tries again. Or -ENOMEM; -EFAULT when the mm is gone.
  */
-static int install(struct lodge_memory *mem, struct fault *f)
+static int install(struct lodge_vcpu *vcpu, struct fault *f)
 {
+	struct lodge_memory *mem = &vcpu->vm->mem;
 	struct lodge_s2_batch batch = { .may_sleep = true };
 	struct lodge_s2_leaf leaf = {
 		.gfn = f->gfn,
 		.pfn = f->pfn,
 		.level = leaf_level(f),
 		/* Under the log a page becomes writable only when it is written. */
-		.writable = f->writable && (f->write || !f->slot.dirty),
+		.writable = f->writable && (f->write || !lodge_slot_logs(&f->slot)),
 		.host_writable = f->writable,
 		.ram = f->ram,
 	};
@@ -264,13 +265,17 @@ static int install(struct lodge_memory *mem, struct fault *f)
 		if (slots->generation != f->generation ||
 		    lodge_notifier_retry(mem, f->seq, hva, hva + size))
 			break;
+		/* Full, the vCPU goes to user space first. */
+		if (leaf.writable && lodge_slot_logs(&f->slot) && !lodge_ring_has_room(vcpu))
+			break;
 		ret = lodge_stage2_map(mem, &leaf, &batch);
 		if (!ret) {
 			/* While the lock still keeps the host from taking the page away. */
 			if (f->writable && f->page && !PageReserved(f->page))
 				folio_set_dirty(page_folio(f->page));
-			if (leaf.writable && f->slot.dirty)
-				lodge_dirty_mark(lodge_slot_find(slots, f->gfn, NULL), f->gfn);
+			if (leaf.writable)
+				lodge_dirty_mark(vcpu, lodge_slot_find(slots, f->gfn, NULL),
+						 f->gfn);
 			break;
 		}
 		ret = -ENOMEM;
@@ -304,11 +309,11 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	rcu_read_unlock();
 
 	/* Under the log most write faults are on leaves that only wait for the mark. */
-	if (f.write && f.slot.dirty) {
+	if (f.write && lodge_slot_logs(&f.slot)) {
 		bool fixed;
 
 		spin_lock(&mem->lock);
-		fixed = lodge_stage2_fix(mem, f.gfn, true, &vcpu->slot_hint);
+		fixed = lodge_stage2_fix(mem, vcpu, f.gfn, true);
 		spin_unlock(&mem->lock);
 		if (fixed)
 			return LODGE_FAULT_MAPPED;
@@ -325,7 +330,7 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 		return LODGE_FAULT_MAPPED;
 	if (ret)
 		return ret;
-	ret = install(mem, &f);
+	ret = install(vcpu, &f);
 	if (f.page)
 		put_page(f.page);
 	return ret;
@@ -339,8 +344,7 @@ int lodge_stage2_fault_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	/* A holder of the lock may be waiting for this CPU to take an interrupt. */
 	if (!spin_trylock(&mem->lock))
 		return -EAGAIN;
-	fixed = lodge_stage2_fix(mem, gpa >> PAGE_SHIFT, access & LODGE_ACCESS_WRITE,
-				 &vcpu->slot_hint);
+	fixed = lodge_stage2_fix(mem, vcpu, gpa >> PAGE_SHIFT, access & LODGE_ACCESS_WRITE);
 	spin_unlock(&mem->lock);
 	vcpu->stats.pf_taken += fixed;
 	return fixed ? LODGE_FAULT_MAPPED : -EAGAIN;

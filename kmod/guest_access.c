@@ -12,6 +12,7 @@
 
 #include "kernel_compat.h"
 #include "memory.h"
+#include "vcpu.h"
 #include "vm.h"
 
 /*
@@ -27,6 +28,16 @@ static const struct lodge_slot *access_slot(struct lodge_memory *mem, u64 gfn, b
 	slot = lodge_slot_find(rcu_dereference(mem->slots), gfn, NULL);
 	rcu_read_unlock();
 	if (slot && write && slot->flags & KVM_MEM_READONLY)
+		return NULL;
+	return slot;
+}
+
+/* The same for a write of @vcpu, which the log must have room for. */
+static const struct lodge_slot *write_slot(struct lodge_vcpu *vcpu, u64 gfn)
+{
+	const struct lodge_slot *slot = access_slot(&vcpu->vm->mem, gfn, true);
+
+	if (slot && lodge_slot_logs(slot) && !lodge_ring_has_room(vcpu))
 		return NULL;
 	return slot;
 }
@@ -95,21 +106,21 @@ int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len)
 	return ret;
 }
 
-int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int len)
+int lodge_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, const void *buf, unsigned int len)
 {
-	struct lodge_memory *mem = &vm->mem;
+	struct lodge_memory *mem = &vcpu->vm->mem;
 	int ret = 0;
 
 	down_read(&mem->slots_sem);
 	while (len) {
 		unsigned int part = min_t(unsigned int, len, PAGE_SIZE - offset_in_page(gpa));
-		const struct lodge_slot *slot = access_slot(mem, gpa >> PAGE_SHIFT, true);
+		const struct lodge_slot *slot = write_slot(vcpu, gpa >> PAGE_SHIFT);
 
 		if (!slot || write_user(slot_user(slot, gpa), buf, part)) {
 			ret = -EFAULT;
 			break;
 		}
-		lodge_dirty_mark(slot, gpa >> PAGE_SHIFT);
+		lodge_dirty_mark(vcpu, slot, gpa >> PAGE_SHIFT);
 		buf += part;
 		gpa += part;
 		len -= part;
@@ -118,20 +129,20 @@ int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int 
 	return ret;
 }
 
-bool lodge_try_write_gpa(struct lodge_vm *vm, u64 gpa, u8 value)
+bool lodge_try_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, u8 value)
 {
-	struct lodge_memory *mem = &vm->mem;
+	struct lodge_memory *mem = &vcpu->vm->mem;
 	const struct lodge_slot *slot;
 	bool done;
 
 	if (!down_read_trylock(&mem->slots_sem))
 		return false;
-	slot = access_slot(mem, gpa >> PAGE_SHIFT, true);
+	slot = write_slot(vcpu, gpa >> PAGE_SHIFT);
 	pagefault_disable();
 	done = slot && !__put_user(value, (u8 __user *)slot_user(slot, gpa));
 	pagefault_enable();
 	if (done)
-		lodge_dirty_mark(slot, gpa >> PAGE_SHIFT);
+		lodge_dirty_mark(vcpu, slot, gpa >> PAGE_SHIFT);
 	up_read(&mem->slots_sem);
 	return done;
 }
@@ -190,10 +201,10 @@ static int cmpxchg_user(void __user *user, void *old, const void *new, unsigned 
 	return -EFAULT;
 }
 
-int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
+int lodge_cmpxchg_gpa(struct lodge_vcpu *vcpu, u64 gpa, void *old, const void *new,
 		      unsigned int len)
 {
-	struct lodge_memory *mem = &vm->mem;
+	struct lodge_memory *mem = &vcpu->vm->mem;
 	const struct lodge_slot *slot;
 	int ret = -EFAULT;
 
@@ -202,12 +213,12 @@ int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
 	    (len == 16 && gpa % 16))
 		return -EFAULT;
 	down_read(&mem->slots_sem);
-	slot = access_slot(mem, gpa >> PAGE_SHIFT, true);
+	slot = write_slot(vcpu, gpa >> PAGE_SHIFT);
 	if (slot) {
 		ret = cmpxchg_user(slot_user(slot, gpa), old, new, len);
 		/* A failed exchange writes the old value back: no change, no mark. */
 		if (!ret)
-			lodge_dirty_mark(slot, gpa >> PAGE_SHIFT);
+			lodge_dirty_mark(vcpu, slot, gpa >> PAGE_SHIFT);
 	}
 	up_read(&mem->slots_sem);
 	return ret;

@@ -267,7 +267,7 @@ static int set_accessed_dirty(struct walk *w)
 			new |= PTE_D;
 		if (new == old)
 			continue;
-		ret = lodge_cmpxchg_gpa(w->vcpu->vm, w->pte_gpa[level], &old, &new, pte_size(w));
+		ret = lodge_cmpxchg_gpa(w->vcpu, w->pte_gpa[level], &old, &new, pte_size(w));
 		/* Tables in a read-only slot keep their bits, as ROM does on a bus. */
 		if (ret > 0)
 			return 1;

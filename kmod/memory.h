@@ -39,7 +39,7 @@ struct lodge_slot {
 	unsigned long hva;
 	u32 flags;			/* KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY */
 	u16 id;
-	struct lodge_dirty *dirty;	/* NULL without KVM_MEM_LOG_DIRTY_PAGES */
+	struct lodge_dirty *dirty;	/* NULL without KVM_MEM_LOG_DIRTY_PAGES or with rings */
 	struct rcu_head rcu;
 };
 
@@ -62,6 +62,7 @@ struct lodge_memory {
 	 */
 	struct lodge_slots __rcu *slots;
 	u64 nr_pages;			/* in all slots; slots_lock */
+	u32 ring_bytes;			/* of each vCPU's dirty ring, 0: none; vm->lock */
 	u64 manual_log;			/* KVM_DIRTY_LOG_* of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 
 	struct lodge_notifier *notifier;	/* of the mm, shared by all its VMs */
@@ -104,6 +105,11 @@ const struct lodge_slot *lodge_slot_find(const struct lodge_slots *slots, u64 gf
 /* The slot with this @id in @slots, or NULL. */
 struct lodge_slot *lodge_slot_by_id(const struct lodge_slots *slots, u16 id);
 
+static inline bool lodge_slot_logs(const struct lodge_slot *slot)
+{
+	return slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
+}
+
 /* The host's address of @gfn, which @slot holds. */
 static inline unsigned long lodge_slot_hva(const struct lodge_slot *slot, u64 gfn)
 {
@@ -121,7 +127,7 @@ int lodge_dirty_log_manual(struct lodge_vm *vm, u64 flags);
 
 /*
  * KVM_GET_DIRTY_LOG, KVM_CLEAR_DIRTY_LOG: 0; -EINVAL: bad slot or range; -ENOENT: no such
- * slot or no log; -EFAULT; -EINTR.
+ * slot or no log; -ENXIO: there are rings; -EFAULT; -EINTR.
  */
 int lodge_dirty_log_get(struct lodge_vm *vm, const struct kvm_dirty_log *log);
 int lodge_dirty_log_clear(struct lodge_vm *vm, const struct kvm_clear_dirty_log *log);
@@ -136,8 +142,12 @@ void lodge_dirty_log_begin(struct lodge_memory *mem, const struct lodge_slot *sl
 /* After it ended and that is published: lets large leaves come back. May sleep. */
 void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot);
 
-/* Marks one page dirty; @slot from the current snapshot, kept alive by the caller. */
-void lodge_dirty_mark(const struct lodge_slot *slot, u64 gfn);
+/*
+ * Marks one page dirty that @vcpu has written or is about to; in the vCPU's thread. @slot
+ * is from the current snapshot, kept alive by the caller, who has asked before the write
+ * whether the vCPU's ring has room (lodge_ring_has_room()).
+ */
+void lodge_dirty_mark(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u64 gfn);
 
 /* fault.c ------------------------------------------------------------------ */
 
@@ -174,13 +184,14 @@ void lodge_kick_all_and_wait(struct lodge_vm *vm);
 
 /*
  * By guest physical address; crosses pages and slots. In a thread of the VM's mm, may
- * sleep. 0, or -EFAULT: no slot, a write to a read-only slot, or nothing mapped at the
- * hva; bytes before that place may have been transferred.
+ * sleep. 0, or -EFAULT: no slot, a write to a read-only slot, nothing mapped at the
+ * hva, or a dirty ring that user space has let run full; bytes before that place may have
+ * been transferred. A write is logged as @vcpu's, whose mutex is held.
  */
 int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len);
-int lodge_write_gpa(struct lodge_vm *vm, u64 gpa, const void *buf, unsigned int len);
+int lodge_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, const void *buf, unsigned int len);
 /* One byte, without sleeping; false when that cannot be. On a thread of the VM's mm. */
-bool lodge_try_write_gpa(struct lodge_vm *vm, u64 gpa, u8 value);
+bool lodge_try_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, u8 value);
 /* Would a write there reach memory? An answer for now only: slots may change. */
 bool lodge_gpa_writable(struct lodge_vm *vm, u64 gpa);
 
@@ -189,7 +200,7 @@ bool lodge_gpa_writable(struct lodge_vm *vm, u64 gpa);
  * ones: 0 when exchanged, 1 when not (and *old is updated), -EFAULT as above or when it
  * cannot be atomic.
  */
-int lodge_cmpxchg_gpa(struct lodge_vm *vm, u64 gpa, void *old, const void *new,
+int lodge_cmpxchg_gpa(struct lodge_vcpu *vcpu, u64 gpa, void *old, const void *new,
 		      unsigned int len);
 
 /* guest_walk.c ------------------------------------------------------------- */

@@ -768,7 +768,7 @@ static int write_rare(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 		return data || !host;
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_WALL_CLOCK_NEW:
-		return !has_pv_msr(vcpu, index) || lodge_wall_clock_set_msr(vcpu->vm, data);
+		return !has_pv_msr(vcpu, index) || lodge_wall_clock_set_msr(vcpu, data);
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		return !has_pv_msr(vcpu, index) || lodge_kvmclock_set_msr(vcpu, data);

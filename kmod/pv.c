@@ -81,12 +81,12 @@ static void take_preempted(struct lodge_vcpu *vcpu)
 	int r = 1;
 
 	for (i = 0; i < MAX_EXCHANGES && r > 0; i++)
-		r = lodge_cmpxchg_gpa(vcpu->vm, gpa, &old, &new, sizeof(old));
+		r = lodge_cmpxchg_gpa(vcpu, gpa, &old, &new, sizeof(old));
 	vcpu->pv.preempted = false;
 	if (r || old & KVM_VCPU_FLUSH_TLB)
 		vcpu->flush_tlb = true;
 	if (r > 0)
-		lodge_write_gpa(vcpu->vm, gpa, &new, sizeof(new));
+		lodge_write_gpa(vcpu, gpa, &new, sizeof(new));
 }
 
 /* What this thread waited for since the last time; another thread begins anew. */
@@ -104,7 +104,6 @@ static u64 new_delay(struct lodge_pv *pv)
 void lodge_steal_time_update(struct lodge_vcpu *vcpu)
 {
 	struct { u64 steal; u32 version; } st;
-	struct lodge_vm *vm = vcpu->vm;
 	u64 gpa = steal_gpa(vcpu);
 	u64 version_gpa = gpa + offsetof(struct kvm_steal_time, version);
 	u64 delay = new_delay(&vcpu->pv);
@@ -113,18 +112,18 @@ void lodge_steal_time_update(struct lodge_vcpu *vcpu)
 		     offsetof(typeof(st), version) != offsetof(struct kvm_steal_time, version));
 	if (vcpu->pv.preempted)
 		take_preempted(vcpu);
-	if (!delay || lodge_read_gpa(vm, gpa, &st, offsetofend(typeof(st), version)))
+	if (!delay || lodge_read_gpa(vcpu->vm, gpa, &st, offsetofend(typeof(st), version)))
 		return;
 	/* Odd while the rest changes: the guest reads it before and after. */
 	st.version |= 1;
-	if (lodge_write_gpa(vm, version_gpa, &st.version, sizeof(st.version)))
+	if (lodge_write_gpa(vcpu, version_gpa, &st.version, sizeof(st.version)))
 		return;
 	smp_wmb();
 	st.steal += delay;
-	lodge_write_gpa(vm, gpa, &st.steal, sizeof(st.steal));
+	lodge_write_gpa(vcpu, gpa, &st.steal, sizeof(st.steal));
 	smp_wmb();
 	st.version++;
-	lodge_write_gpa(vm, version_gpa, &st.version, sizeof(st.version));
+	lodge_write_gpa(vcpu, version_gpa, &st.version, sizeof(st.version));
 }
 
 void __lodge_tell_preempted(struct lodge_vcpu *vcpu)
@@ -133,7 +132,7 @@ void __lodge_tell_preempted(struct lodge_vcpu *vcpu)
 
 	/* Where the page is not at hand the others take this vCPU for a running one. */
 	if (vcpu->pv.steal_msr & KVM_MSR_ENABLED)
-		vcpu->pv.preempted = lodge_try_write_gpa(vcpu->vm, gpa, KVM_VCPU_PREEMPTED);
+		vcpu->pv.preempted = lodge_try_write_gpa(vcpu, gpa, KVM_VCPU_PREEMPTED);
 }
 
 /* Hypercalls --------------------------------------------------------------------- */

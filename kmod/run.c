@@ -142,6 +142,11 @@ void lodge_accept_init_sipi(struct lodge_vcpu *vcpu)
 /* Serves what was asked of this vCPU by others. LODGE_REENTER, or as for an exit. */
 static int serve_requests(struct lodge_vcpu *vcpu)
 {
+	/* First, as what follows may write to guest memory. */
+	if (lodge_test_request(vcpu, LODGE_REQ_RING_FULL) && lodge_ring_must_exit(vcpu)) {
+		vcpu->run->exit_reason = KVM_EXIT_DIRTY_RING_FULL;
+		return LODGE_TO_USER;
+	}
 	lodge_take_request(vcpu, LODGE_REQ_KICK);
 	/* Delivery works with a stale map, but walks all LAPICs then. */
 	if (vcpu->lapic && irqchip_map_stale(&vcpu->vm->ic))
@@ -171,7 +176,7 @@ static bool is_runnable(const struct lodge_vcpu *vcpu)
 /* Should a vCPU that waits look around? Also evaluated while it goes to sleep. */
 static bool wakes_up(struct lodge_vcpu *vcpu)
 {
-	if (READ_ONCE(vcpu->requests) & ~BIT(LODGE_REQ_EVENT))
+	if (READ_ONCE(vcpu->requests) & ~(BIT(LODGE_REQ_EVENT) | BIT(LODGE_REQ_RING_FULL)))
 		return true;
 	if (READ_ONCE(vcpu->pending_init_sipi))
 		return true;

@@ -208,10 +208,10 @@ static int slot_replace(struct lodge_memory *mem, struct lodge_slots *slots,
 	struct lodge_slots *new_slots = NULL;
 	bool moved, log_began, log_ended;
 
-	if (log)
+	if (log && !READ_ONCE(mem->ring_bytes))
 		new->dirty = old && old->dirty ? old->dirty :
 			     lodge_dirty_alloc(mem, new->npages);
-	if (!log || new->dirty)
+	if (!log || new->dirty || READ_ONCE(mem->ring_bytes))
 		new_slots = slots_copy(slots, old, new);
 	if (!new_slots) {
 		if (!old || new->dirty != old->dirty)
@@ -221,8 +221,8 @@ static int slot_replace(struct lodge_memory *mem, struct lodge_slots *slots,
 	}
 
 	moved = old && old->base_gfn != new->base_gfn;
-	log_began = old && !old->dirty && log;
-	log_ended = old && old->dirty && !log;
+	log_began = old && !lodge_slot_logs(old) && log;
+	log_ended = old && lodge_slot_logs(old) && !log;
 	publish(mem, new_slots, old, moved);
 	if (log_began && !moved)
 		lodge_dirty_log_begin(mem, new);
@@ -233,7 +233,7 @@ static int slot_replace(struct lodge_memory *mem, struct lodge_slots *slots,
 		mem->nr_pages += new->npages;
 		return 0;
 	}
-	if (log_ended)
+	if (old->dirty && !new->dirty)
 		kvfree_rcu(old->dirty, rcu);
 	kfree_rcu(old, rcu);
 	return 0;

@@ -15,6 +15,7 @@
 #include "backend.h"
 #include "kernel_compat.h"
 #include "stage2.h"
+#include "vcpu.h"
 #include "vm.h"
 
 #define S2_ENTRIES	512
@@ -275,7 +276,7 @@ static u64 *find_leaf(struct lodge_memory *mem, u64 gfn, unsigned int *leaf_leve
 	}
 }
 
-bool lodge_stage2_fix(struct lodge_memory *mem, u64 gfn, bool write, unsigned int *hint)
+bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn, bool write)
 {
 	const struct lodge_stage2_format *format = s2_format();
 	const struct lodge_slot *slot;
@@ -292,13 +293,13 @@ bool lodge_stage2_fix(struct lodge_memory *mem, u64 gfn, bool write, unsigned in
 	if (!(READ_ONCE(*entry) & S2_HOST_WRITABLE))
 		return false;
 
-	slot = lodge_slot_find(lodge_slots_locked(mem), gfn, hint);
+	slot = lodge_slot_find(lodge_slots_locked(mem), gfn, &vcpu->slot_hint);
 	if (!slot || slot->flags & KVM_MEM_READONLY)
 		return false;
-	if (slot->dirty) {
-		if (level > 1)
+	if (lodge_slot_logs(slot)) {
+		if (level > 1 || !lodge_ring_has_room(vcpu))
 			return false;
-		lodge_dirty_mark(slot, gfn);
+		lodge_dirty_mark(vcpu, slot, gfn);
 	}
 	s2_set(entry, format->writable | format->dirty | format->accessed);
 	return true;

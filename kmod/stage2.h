@@ -71,9 +71,9 @@ int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
 
 /*
  * True when the leaf at @gfn allows the access or now does: a write that only the
- * dirty log (or its past) had denied is allowed and recorded.
+ * dirty log (or its past) had denied is allowed and recorded, as of @vcpu.
  */
-bool lodge_stage2_fix(struct lodge_memory *mem, u64 gfn, bool write, unsigned int *hint);
+bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn, bool write);
 
 void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
 			    struct lodge_s2_batch *batch);
@@ -87,6 +87,14 @@ void lodge_stage2_protect_range(struct lodge_memory *mem, u64 start, u64 end,
 				struct lodge_s2_batch *batch) __must_hold(&mem->lock);
 void lodge_stage2_protect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
 			       struct lodge_s2_batch *batch) __must_hold(&mem->lock);
+/*
+ * dirty.c: protects pages of word @i of a slot's bitmap whose bits or entries were taken
+ * from the log before. Drops the lock for each table that it allocates.
+ */
+void lodge_dirty_protect_word(struct lodge_memory *mem, const struct lodge_slot *slot, u64 i,
+			      unsigned long mask, struct lodge_s2_batch *batch)
+	__must_hold(&mem->lock);
+
 /* Is there a table where a leaf of @level could be for @gfn? */
 bool lodge_stage2_is_split(struct lodge_memory *mem, u64 gfn, unsigned int level);
 /* Was a page of the range accessed? Clears the accessed bits if @clear. */

@@ -295,7 +295,7 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu);
 
 /* MSR_KVM_SYSTEM_TIME(_NEW), MSR_KVM_WALL_CLOCK(_NEW); for msr.c. */
 int lodge_kvmclock_set_msr(struct lodge_vcpu *vcpu, u64 data);
-int lodge_wall_clock_set_msr(struct lodge_vm *vm, u64 data);
+int lodge_wall_clock_set_msr(struct lodge_vcpu *vcpu, u64 data);
 
 /* KVM_GET_CLOCK, KVM_SET_CLOCK (0 or -EINVAL), KVM_KVMCLOCK_CTRL (0 or -EINVAL). */
 void lodge_get_clock(struct lodge_vm *vm, struct kvm_clock_data *data);

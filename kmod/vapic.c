@@ -33,7 +33,7 @@ void lodge_vapic_to_guest(struct lodge_vcpu *vcpu)
 {
 	u32 word = lapic_vapic_word(vcpu->lapic);
 
-	lodge_write_gpa(vcpu->vm, vcpu->vapic_addr, &word, sizeof(word));
+	lodge_write_gpa(vcpu, vcpu->vapic_addr, &word, sizeof(word));
 }
 
 void lodge_vapic_from_guest(struct lodge_vcpu *vcpu)

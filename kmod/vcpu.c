@@ -256,6 +256,7 @@ void lodge_vcpu_free(struct lodge_vcpu *vcpu)
 		lapic_destroy(vcpu->lapic);
 		free_page((unsigned long)vcpu->lapic->regs);
 	}
+	lodge_ring_destroy(vcpu);
 	lodge_backend->vcpu_destroy(vcpu);
 	lodge_fpu_destroy(vcpu);
 	lodge_cpuid_free(vcpu);
@@ -293,6 +294,9 @@ static struct lodge_vcpu *vcpu_alloc(struct lodge_vm *vm, u32 id)
 	r = lodge_fpu_create(vcpu);
 	if (r)
 		goto err;
+	r = lodge_ring_create(vcpu);
+	if (r)
+		goto err;
 	r = init_lapic(vcpu);
 	if (r)
 		goto err;
@@ -318,14 +322,18 @@ err:
 static vm_fault_t vcpu_mmap_fault(struct vm_fault *vmf)
 {
 	struct lodge_vcpu *vcpu = vmf->vma->vm_file->private_data;
+	struct page *page = NULL;
 
 	if (vmf->pgoff < LODGE_RUN_PAGES)
-		vmf->page = virt_to_page((void *)vcpu->run + vmf->pgoff * PAGE_SIZE);
+		page = virt_to_page((void *)vcpu->run + vmf->pgoff * PAGE_SIZE);
 	else if (vmf->pgoff == LODGE_COALESCED_PAGE)
-		vmf->page = virt_to_page(vcpu->vm->coalesced.ring);
-	else
+		page = virt_to_page(vcpu->vm->coalesced.ring);
+	else if (vmf->pgoff >= KVM_DIRTY_LOG_PAGE_OFFSET)
+		page = lodge_ring_page(vcpu, vmf->pgoff - KVM_DIRTY_LOG_PAGE_OFFSET);
+	if (!page)
 		return VM_FAULT_SIGBUS;
-	get_page(vmf->page);
+	get_page(page);
+	vmf->page = page;
 	return 0;
 }
 
@@ -335,6 +343,13 @@ static const struct vm_operations_struct vcpu_vm_ops = {
 
 static int lodge_vcpu_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	struct lodge_vcpu *vcpu = file->private_data;
+	unsigned long end = vma->vm_pgoff + vma_pages(vma);
+
+	/* A private copy of the ring would never hear of an entry. */
+	if (end > KVM_DIRTY_LOG_PAGE_OFFSET && lodge_ring_page(vcpu, 0) &&
+	    (vma->vm_flags & VM_EXEC || !(vma->vm_flags & VM_SHARED)))
+		return -EINVAL;
 	vma->vm_ops = &vcpu_vm_ops;
 	return 0;
 }

@@ -12,6 +12,7 @@
 #include <linux/rcuwait.h>
 #include <linux/types.h>
 
+#include "dirty_ring.h"
 #include "emulate/emulate.h"
 #include "irqchip/irqchip.h"
 #include "stats.h"
@@ -115,6 +116,7 @@ enum lodge_request {
 	LODGE_REQ_TRIPLE_FAULT,
 	LODGE_REQ_IOAPIC_EOI,	/* KVM_EXIT_IOAPIC_EOI for eoi_vector */
 	LODGE_REQ_TPR_ACCESS,	/* KVM_EXIT_TPR_ACCESS for tpr_rip */
+	LODGE_REQ_RING_FULL,	/* the dirty ring was too full, perhaps still is */
 	LODGE_REQ_INTERCEPTS,	/* which MSRs the guest may reach without an exit */
 };
 
@@ -240,6 +242,7 @@ struct lodge_vcpu {
 	struct lodge_emulation emul;
 	struct lodge_pio pio;
 	struct lodge_msr_exit msr_exit;
+	struct lodge_ring ring;		/* dirty_ring.c */
 	unsigned int slot_hint;		/* slots.c: index of the last slot found */
 
 	sigset_t sigmask;

@@ -401,6 +401,8 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return ioctl_dirty_log(vm, argp);
 	case KVM_CLEAR_DIRTY_LOG:
 		return ioctl_clear_dirty_log(vm, argp);
+	case KVM_RESET_DIRTY_RINGS:
+		return lodge_rings_reset(vm);
 	case KVM_SET_TSS_ADDR:
 		return ioctl_tss_addr(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:

@@ -58,7 +58,7 @@ static void *run_thread(void *arg)
 			*(u32 *)io_data(vcpu) = ++value;
 			continue;
 		}
-		if (m->exit && m->exit(vcpu))
+		if (m->exit && m->exit(m, vcpu))
 			continue;
 		if (vcpu->run->exit_reason == KVM_EXIT_IO && vcpu_guest_call(vcpu) &&
 		    vcpu_guest_call(vcpu)->kind == GUEST_CALL_SYNC)
@@ -123,13 +123,19 @@ void migrate_start(struct migrate *m)
 			usleep(1000);
 }
 
+void migrate_ask_stop(struct migrate *m)
+{
+	guest_var(&m->vm, stop_writing) = 1;
+}
+
 void migrate_stop(struct migrate *m)
 {
 	int i;
 
-	guest_var(&m->vm, stop_writing) = 1;
+	migrate_ask_stop(m);
 	for (i = 0; i < MIGRATE_VCPUS; i++)
 		pthread_join(m->thread[i], NULL);
+	m->stopped = true;
 }
 
 void migrate_destroy(struct migrate *m)
@@ -154,11 +160,6 @@ static struct migrate_page now(const struct migrate *m, u64 page)
 	return (struct migrate_page){ { p[0], p[1] } };
 }
 
-static bool same(const struct migrate_page *a, const struct migrate_page *b)
-{
-	return a->v[0] == b->v[0] && a->v[1] == b->v[1];
-}
-
 void migrate_look(struct migrate *m)
 {
 	u64 i;
@@ -167,21 +168,24 @@ void migrate_look(struct migrate *m)
 		m->look[i] = now(m, i);
 }
 
+static void die_of_page(const struct migrate *m, u64 i)
+{
+	TEST_DIE("page %lu: %lx %lx, copied %lx %lx, not in the log", i, m->look[i].v[0],
+		 m->look[i].v[1], m->copy[i].v[0], m->copy[i].v[1]);
+}
+
 /*
  * While vCPUs run, what the kernel writes for them may be seen before it is in the log: the
  * instruction is not over then. Once they have stopped, it is there as well.
  */
 void migrate_check(struct migrate *m)
 {
-	bool running = !guest_var(&m->vm, stop_writing);
 	u64 i;
 
 	for (i = 0; i < m->pages; i++)
 		if (!in_bitmap(m, i) && (m->look[i].v[0] != m->copy[i].v[0] ||
-					 (!running && !same(&m->look[i], &m->copy[i]))))
-			TEST_DIE("page %lu: %lx %lx, copied %lx %lx, not in the log", i,
-				 m->look[i].v[0], m->look[i].v[1], m->copy[i].v[0],
-				 m->copy[i].v[1]);
+					 (m->stopped && m->look[i].v[1] != m->copy[i].v[1])))
+			die_of_page(m, i);
 }
 
 void migrate_copy(struct migrate *m)
@@ -211,8 +215,9 @@ void migrate_compare(struct migrate *m)
 	u64 i;
 
 	migrate_look(m);
-	memset(m->bitmap, 0, sizeof(m->bitmap));
-	migrate_check(m);
+	for (i = 0; i < m->pages; i++)
+		if (memcmp(&m->look[i], &m->copy[i], sizeof(m->copy[i])))
+			die_of_page(m, i);
 	for (i = 0; i < MIGRATE_VCPUS; i++)
 		if (guest_var(&m->vm, rounds[i]) < 10)
 			TEST_DIE("vCPU %lu has hardly run", i);

@@ -5,7 +5,8 @@
  * dirty_ring_test, from one thread.
  *
  * The check is by contents: a page that differs from its copy at a moment before
- * the log was read must be in what was read.
+ * the log was read must be in what was read. (What the kernel writes for the guest it
+ * logs right after it, so that may be in the next.)
  */
 #ifndef SELFTESTS_LIB_MIGRATE_H
 #define SELFTESTS_LIB_MIGRATE_H
@@ -31,9 +32,11 @@ struct migrate {
 	struct migrate_page {
 		u64 v[2];
 	} look[MIGRATE_PAGES], copy[MIGRATE_PAGES];
+	bool stopped;
 	u64 copied;
-	/* Called in a vCPU's thread for an exit that is not the guest's doing. */
-	bool (*exit)(struct test_vcpu *vcpu);
+	u64 exits;		/* of the kind that exit() is for */
+	/* Called in a vCPU's thread for an exit that is not the guest's doing; or NULL. */
+	bool (*exit)(struct migrate *m, struct test_vcpu *vcpu);
 };
 
 /* MIGRATE_SIZE of zeroes, aligned for big pages. */
@@ -45,7 +48,9 @@ void migrate_destroy(struct migrate *m);
 void migrate_slot(struct migrate *m, u32 flags);
 /* Creates the vCPUs if need be, runs them, and returns when all pages were written. */
 void migrate_start(struct migrate *m);
-/* Returns when they have stopped. */
+/* They stop soon. */
+void migrate_ask_stop(struct migrate *m);
+/* Asks, and returns when they have stopped. */
 void migrate_stop(struct migrate *m);
 
 /* Notes what is in the pages now: before the log is read. */
