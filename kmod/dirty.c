@@ -66,7 +66,7 @@ void lodge_dirty_log_begin(struct lodge_memory *mem, const struct lodge_slot *sl
 		u64 next = min(end, (gfn | (CHUNK_PAGES - 1)) + 1);
 
 		lodge_stage2_protect_range(mem, gfn, next, &batch);
-		cond_resched_lock(&mem->lock);
+		lodge_stage2_cond_resched(mem, &batch);
 		gfn = next;
 	}
 	lodge_stage2_unlock(mem, &batch);
@@ -90,7 +90,7 @@ void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot
 			lodge_stage2_zap_range(mem, first, first + lodge_s2_pages(level), &batch);
 		gfn = first + lodge_s2_pages(max(level, 2u));
 		gfn &= ~(lodge_s2_pages(2) - 1);
-		cond_resched_lock(&mem->lock);
+		lodge_stage2_cond_resched(mem, &batch);
 	}
 	lodge_stage2_unlock(mem, &batch);
 }

@@ -111,8 +111,26 @@ static void free_table(struct page *table)
 	__free_page(table);
 }
 
+/* From now on whoever finds nothing to remove waits for the flush, or does it. */
+static void announce(struct lodge_memory *mem, const struct lodge_s2_batch *batch)
+{
+	if (batch->flush)
+		WRITE_ONCE(mem->flush_gen, mem->flush_gen + 1);
+}
+
+void lodge_stage2_cond_resched(struct lodge_memory *mem, struct lodge_s2_batch *batch)
+{
+	if (!need_resched() && !spin_is_contended(&mem->lock))
+		return;
+	announce(mem, batch);
+	spin_unlock(&mem->lock);
+	cond_resched();
+	spin_lock(&mem->lock);
+}
+
 bool lodge_stage2_refill(struct lodge_memory *mem, struct lodge_s2_batch *batch)
 {
+	announce(mem, batch);
 	spin_unlock(&mem->lock);
 	batch->spare = alloc_table();
 	batch->starved = !batch->spare;
@@ -181,8 +199,7 @@ void lodge_stage2_unlock(struct lodge_memory *mem, struct lodge_s2_batch *batch)
 	bool pending;
 	u64 gen;
 
-	if (batch->flush)
-		WRITE_ONCE(mem->flush_gen, mem->flush_gen + 1);
+	announce(mem, batch);
 	/*
 	 * A caller that removed nothing itself may rely on a removal whose interrupts are
 	 * still on their way: it must not tell the memory manager that the page is free.

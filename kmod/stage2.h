@@ -56,6 +56,16 @@ void lodge_stage2_destroy(struct lodge_memory *mem);
 u64 lodge_stage2_end_gfn(void);
 
 /*
+ * Who removed translations and drops the lock before lodge_stage2_unlock() announces that
+ * first, by one of the next two: another, who finds a translation gone, must learn that
+ * CPUs may still use it.
+ */
+
+/* Drops the lock for a moment if it was held for long or somebody waits for it. */
+void lodge_stage2_cond_resched(struct lodge_memory *mem, struct lodge_s2_batch *batch)
+	__must_hold(&mem->lock);
+
+/*
  * Gives @batch a spare table; false: there is no memory. Drops the lock meanwhile, so
  * the caller looks again at all that it guards. May sleep.
  */
