@@ -28,6 +28,9 @@ static bool is_there(long ext)
 	case KVM_CAP_READONLY_MEM:
 	case KVM_CAP_SYNC_MMU:
 	case KVM_CAP_USER_MEMORY2:
+	case KVM_CAP_PRE_FAULT_MEMORY:
+	case KVM_CAP_MEMORY_FAULT_INFO:
+	case KVM_CAP_MMU_SHADOW_CACHE_CONTROL:
 	/* interrupts */
 	case KVM_CAP_IRQCHIP:
 	case KVM_CAP_PIT2:

@@ -292,6 +292,21 @@ int lodge_exit_cr_access(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
+/* KVM_CAP_MEMORY_FAULT_INFO: what KVM_RUN's EFAULT is about. */
+static int fail_memory_fault(struct lodge_vcpu *vcpu, u64 gpa, int r)
+{
+	const struct lodge_memory_fault fault = {
+		.gpa = gpa & PAGE_MASK,
+		.size = PAGE_SIZE,
+	};
+
+	if (r == -EFAULT) {
+		vcpu->run->exit_reason = KVM_EXIT_MEMORY_FAULT;
+		memcpy(vcpu->run->padding, &fault, sizeof(fault));
+	}
+	return r;
+}
+
 int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 {
 	int r = lodge_stage2_fault(vcpu, gpa, access);
@@ -301,7 +316,7 @@ int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	if (r == LODGE_FAULT_MAPPED)
 		return LODGE_REENTER;
 	if (r != LODGE_FAULT_MMIO)
-		return r;
+		return fail_memory_fault(vcpu, gpa, r);
 
 	/*
 	 * The access belonged to the delivery of an event (its stack or descriptor is no

@@ -336,6 +336,53 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	return ret;
 }
 
+/* Maps @gpa as for a read: the bytes from there to the end of the leaf, or an errno. */
+static s64 pre_fault(struct lodge_vcpu *vcpu, u64 gpa)
+{
+	struct lodge_memory *mem = &vcpu->vm->mem;
+	unsigned int level;
+	u64 size;
+	int ret;
+
+	for (;;) {
+		if (signal_pending(current))
+			return -EINTR;
+		cond_resched();
+		ret = lodge_stage2_fault(vcpu, gpa, 0);
+		if (ret == LODGE_FAULT_MMIO)
+			return -ENOENT;
+		if (ret)
+			return ret;
+		/* Or it has to be tried again. */
+		spin_lock(&mem->lock);
+		level = lodge_stage2_level(mem, gpa >> PAGE_SHIFT);
+		spin_unlock(&mem->lock);
+		if (level)
+			break;
+	}
+	size = lodge_s2_pages(level) << PAGE_SHIFT;
+	return size - (gpa & (size - 1));
+}
+
+int lodge_pre_fault(struct lodge_vcpu *vcpu, struct kvm_pre_fault_memory *range)
+{
+	u64 all = range->size;
+	s64 done;
+
+	if (range->flags || !PAGE_ALIGNED(range->gpa) || !PAGE_ALIGNED(range->size) ||
+	    range->gpa + range->size <= range->gpa)
+		return -EINVAL;
+	do {
+		done = pre_fault(vcpu, range->gpa);
+		if (done < 0)
+			return range->size == all ? done : 0;
+		done = min_t(u64, done, range->size);
+		range->gpa += done;
+		range->size -= done;
+	} while (range->size);
+	return 0;
+}
+
 int lodge_stage2_fault_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 {
 	struct lodge_memory *mem = &vcpu->vm->mem;

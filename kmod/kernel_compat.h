@@ -55,6 +55,30 @@ struct kvm_userspace_memory_region2 {
 #define KVM_X86_DEFAULT_VM 0
 #endif
 
+#ifndef KVM_PRE_FAULT_MEMORY
+struct kvm_pre_fault_memory {
+	__u64 gpa;
+	__u64 size;
+	__u64 flags;
+	__u64 padding[5];
+};
+
+#define KVM_PRE_FAULT_MEMORY	_IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+#define KVM_CAP_PRE_FAULT_MEMORY 236
+#endif
+
+/* In the union of struct kvm_run, whose 256 bytes all headers have. */
+#ifndef KVM_EXIT_MEMORY_FAULT
+#define KVM_EXIT_MEMORY_FAULT	39
+#define KVM_CAP_MEMORY_FAULT_INFO 232
+#endif
+
+struct lodge_memory_fault {
+	__u64 flags;
+	__u64 gpa;
+	__u64 size;
+};
+
 /* What the accessed/young callbacks of an MMU notifier return. */
 #if LODGE_HAVE_NOTIFIER_YOUNG_BOOL
 #define lodge_young_t bool

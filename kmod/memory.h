@@ -21,6 +21,7 @@
 #include <linux/spinlock.h>
 #include <linux/types.h>
 
+struct kvm_pre_fault_memory;
 struct kvm_userspace_memory_region2;
 struct lodge_notifier;
 struct lodge_vm;
@@ -63,6 +64,7 @@ struct lodge_memory {
 	struct lodge_slots __rcu *slots;
 	u64 nr_pages;			/* in all slots; slots_lock */
 	u32 ring_bytes;			/* of each vCPU's dirty ring, 0: none; vm->lock */
+	u32 shadow_pages;		/* of KVM_SET_NR_MMU_PAGES, 0: never set */
 	u64 manual_log;			/* KVM_DIRTY_LOG_* of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 
 	struct lodge_notifier *notifier;	/* of the mm, shared by all its VMs */
@@ -97,6 +99,13 @@ void lodge_memory_module_exit(void);
 
 /* KVM_SET_USER_MEMORY_REGION and _REGION2: 0 or KVM's errno; unchanged on error. */
 int lodge_slot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region2 *region);
+
+/*
+ * KVM_SET_NR_MMU_PAGES, KVM_GET_NR_MMU_PAGES: the limit for tables of shadow paging. There
+ * are none, so it is only kept. 0, or -EINVAL for less than KVM's minimum.
+ */
+int lodge_set_nr_mmu_pages(struct lodge_vm *vm, unsigned long nr);
+unsigned long lodge_get_nr_mmu_pages(struct lodge_vm *vm);
 
 /* The slot that holds @gfn in snapshot @slots, or NULL. @hint may be NULL. */
 const struct lodge_slot *lodge_slot_find(const struct lodge_slots *slots, u64 gfn,
@@ -166,6 +175,13 @@ enum lodge_fault {		/* not an errno */
  * raised SIGBUS as in KVM: LODGE_FAULT_MAPPED, since the run loop looks at signals.
  */
 int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
+
+/*
+ * KVM_PRE_FAULT_MEMORY: maps what a read of *@range maps, and moves the range's start
+ * over it. In the vCPU's thread, may sleep. 0 if any of it is mapped; or -EINVAL; -ENOENT:
+ * no memory there; -EFAULT, -ENOMEM as above; -EINTR.
+ */
+int lodge_pre_fault(struct lodge_vcpu *vcpu, struct kvm_pre_fault_memory *range);
 
 /*
  * As above for the fast tier, which asks here first: LODGE_FAULT_MAPPED when the

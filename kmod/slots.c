@@ -293,6 +293,26 @@ int lodge_slot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region
 	return ret;
 }
 
+#define MIN_SHADOW_PAGES	64	/* KVM's */
+
+int lodge_set_nr_mmu_pages(struct lodge_vm *vm, unsigned long nr)
+{
+	if (nr < MIN_SHADOW_PAGES)
+		return -EINVAL;
+	WRITE_ONCE(vm->mem.shadow_pages, nr);
+	return 0;
+}
+
+/* Without a limit from user space KVM allows for 2% of the guest's memory. */
+unsigned long lodge_get_nr_mmu_pages(struct lodge_vm *vm)
+{
+	u64 pages = READ_ONCE(vm->mem.nr_pages);
+
+	if (READ_ONCE(vm->mem.shadow_pages))
+		return vm->mem.shadow_pages;
+	return pages ? max_t(u64, pages / 50, MIN_SHADOW_PAGES) : 0;
+}
+
 int lodge_memory_init(struct lodge_vm *vm)
 {
 	struct lodge_memory *mem = &vm->mem;

@@ -293,6 +293,13 @@ static u64 *find_leaf(struct lodge_memory *mem, u64 gfn, unsigned int *leaf_leve
 	}
 }
 
+unsigned int lodge_stage2_level(struct lodge_memory *mem, u64 gfn)
+{
+	unsigned int level;
+
+	return find_leaf(mem, gfn, &level) ? level : 0;
+}
+
 bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn, bool write)
 {
 	const struct lodge_stage2_format *format = s2_format();

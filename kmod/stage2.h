@@ -105,6 +105,8 @@ void lodge_dirty_protect_word(struct lodge_memory *mem, const struct lodge_slot 
 			      unsigned long mask, struct lodge_s2_batch *batch)
 	__must_hold(&mem->lock);
 
+/* The level of the leaf that translates @gfn, or 0. */
+unsigned int lodge_stage2_level(struct lodge_memory *mem, u64 gfn);
 /* Is there a table where a leaf of @level could be for @gfn? */
 bool lodge_stage2_is_split(struct lodge_memory *mem, u64 gfn, unsigned int level);
 /* Was a page of the range accessed? Clears the accessed bits if @clear. */

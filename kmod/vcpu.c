@@ -600,6 +600,18 @@ static long ioctl_setup_mce(struct lodge_vcpu *vcpu, void __user *argp)
 	return lodge_setup_mce(vcpu, cap);
 }
 
+/* Tells how far it came in any case. */
+static long ioctl_pre_fault(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_pre_fault_memory range;
+	int r;
+
+	if (copy_from_user(&range, argp, sizeof(range)))
+		return -EFAULT;
+	r = lodge_pre_fault(vcpu, &range);
+	return copy_to_user(argp, &range, sizeof(range)) ? -EFAULT : r;
+}
+
 /* vcpu->mutex is held. */
 static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long arg)
 {
@@ -636,6 +648,8 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return ioctl_interrupt(vcpu, argp);
 	case KVM_NMI:
 		return ioctl_nmi(vcpu);
+	case KVM_PRE_FAULT_MEMORY:
+		return ioctl_pre_fault(vcpu, argp);
 	case KVM_SET_SIGNAL_MASK:
 		return ioctl_set_sigmask(vcpu, argp);
 	case KVM_GET_TSC_KHZ:

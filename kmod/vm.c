@@ -403,6 +403,10 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return ioctl_clear_dirty_log(vm, argp);
 	case KVM_RESET_DIRTY_RINGS:
 		return lodge_rings_reset(vm);
+	case KVM_SET_NR_MMU_PAGES:
+		return lodge_set_nr_mmu_pages(vm, arg);
+	case KVM_GET_NR_MMU_PAGES:
+		return lodge_get_nr_mmu_pages(vm);
 	case KVM_SET_TSS_ADDR:
 		return ioctl_tss_addr(vm, arg);
 	case KVM_SET_IDENTITY_MAP_ADDR:

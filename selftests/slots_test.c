@@ -286,6 +286,11 @@ TEST_F(slots, region2)
 	region.flags = 1U << 30;
 	EXPECT_EQ(-EINVAL, __vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2,
 				      &region));
+	/* KVM_MEM_GUEST_MEMFD: an ordinary VM has no private memory. */
+	region.flags = 1U << 2;
+	region.guest_memfd = 0;
+	EXPECT_EQ(-EINVAL, __vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2,
+				      &region));
 	region.flags = 0;
 	ASSERT_EQ(0, __vm_ioctl(vm, KVM_SET_USER_MEMORY_REGION2, &region));
 	*(u64 *)self->mem = 0x4321;
@@ -295,6 +300,18 @@ TEST_F(slots, region2)
 	ASSERT_EQ(-EEXIST, __vm_set_slot(vm, 2, 0, SLOT_GPA, SLOT_SIZE,
 					 self->mem));
 	ASSERT_EQ(0, __vm_set_slot(vm, 1, 0, 0, 0, NULL));
+}
+
+TEST_F(slots, shadow_pages)
+{
+	struct test_vm *vm = &self->vm;
+
+	ASSERT_EQ(1, vm_cap(vm, KVM_CAP_MMU_SHADOW_CACHE_CONTROL));
+	EXPECT_EQ(-EINVAL, __vm_ioctl(vm, KVM_SET_NR_MMU_PAGES, 63));
+	EXPECT_EQ(0, __vm_ioctl(vm, KVM_SET_NR_MMU_PAGES, 64));
+	EXPECT_EQ(0, __vm_ioctl(vm, KVM_SET_NR_MMU_PAGES, 100));
+	if (!test_device_is_kvm())
+		EXPECT_EQ(100, __vm_ioctl(vm, KVM_GET_NR_MMU_PAGES, 0));
 }
 
 TEST_HARNESS_MAIN
