@@ -162,6 +162,7 @@ static int reset_ring(struct lodge_memory *mem, struct lodge_ring *ring,
 		offset = READ_ONCE(entry->offset);
 		/* From here on the vCPU may use the entry again. */
 		WRITE_ONCE(entry->flags, 0);
+		/* After the last look at it. */
 		smp_store_release(&ring->reset, ring->reset + 1);
 
 		if (slot != g.slot || offset / BITS_PER_LONG != g.word) {
