@@ -124,6 +124,9 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return KVM_SYNC_X86_VALID_FIELDS;
 	case KVM_CAP_VM_TYPES:
 		return BIT(KVM_X86_DEFAULT_VM);
+	case KVM_CAP_TSC_CONTROL:
+	case KVM_CAP_VM_TSC_CONTROL:
+		return lodge_has_tsc_scaling();
 	case KVM_CAP_XSAVE2:
 		return lodge_xsave_size();
 	case KVM_CAP_MCE:

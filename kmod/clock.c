@@ -59,6 +59,42 @@ static u64 ns_to_cycles(u64 ns, u32 khz)
 }
 
 /*
+ * TSC scaling: a guest's TSC is the host's times a ratio, and then its offset is added.
+ * The ratio's fraction has tsc_ratio_bits; a vCPU whose ratio is 0 runs at the host's rate.
+ */
+static u8 tsc_ratio_bits __ro_after_init;
+static u64 tsc_ratio_max __ro_after_init;
+
+void lodge_tsc_scaling(u8 bits, u64 max)
+{
+	tsc_ratio_bits = bits;
+	tsc_ratio_max = max;
+}
+
+bool lodge_has_tsc_scaling(void)
+{
+	return tsc_ratio_max;
+}
+
+static u64 scale_by(u64 ratio, u64 host_cycles)
+{
+	return likely(!ratio) ? host_cycles :
+				mul_u64_u64_shr(host_cycles, ratio, tsc_ratio_bits);
+}
+
+/* Cycles of the host as cycles of the guest. */
+static u64 scale(const struct lodge_vcpu *vcpu, u64 host_cycles)
+{
+	return scale_by(READ_ONCE(vcpu->tsc_ratio), host_cycles);
+}
+
+/* What the guest's TSC really ticks at: the host's rate has more precision where it is that. */
+static u32 guest_tsc_khz(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->tsc_ratio ? vcpu->tsc_khz : host_tsc_khz();
+}
+
+/*
  * Factor and shift of the pvclock ABI: ns = ((cycles << shift) * mul) >> 32, with a
  * negative shift to the right.
  */
@@ -82,8 +118,8 @@ static void tsc_scale(u32 khz, u32 *mul, s8 *shift)
 u64 lodge_read_guest_tsc(const struct lodge_vcpu *vcpu)
 {
 	/* Right after a suspend, too, before the offset knows of it. */
-	return rdtsc() + READ_ONCE(vcpu->st.tsc_offset) +
-	       READ_ONCE(tsc_lost) - READ_ONCE(vcpu->tsc_lost);
+	return scale(vcpu, rdtsc() + READ_ONCE(tsc_lost) - READ_ONCE(vcpu->tsc_lost)) +
+	       READ_ONCE(vcpu->st.tsc_offset);
 }
 
 u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
@@ -93,7 +129,7 @@ u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
 	if (deadline <= now)
 		return 0;
 	return mul_u64_u32_div(min(deadline - now, DEADLINE_MAX_CYCLES), NSEC_PER_MSEC,
-			       host_tsc_khz());
+			       guest_tsc_khz(vcpu));
 }
 
 /* The VM's kvmclock --------------------------------------------------------- */
@@ -131,7 +167,7 @@ static void make_up_clock(struct lodge_clock *clock)
 		return;
 	if (clock->stable)
 		least = kvmclock_at(clock, rdtsc_ordered() + lost - clock->tsc_lost);
-	clock->last_tsc_offset += lost - clock->tsc_lost;
+	clock->last_tsc_offset += scale_by(clock->last_tsc_ratio, lost - clock->tsc_lost);
 	clock->tsc_lost = lost;
 	set_master(clock);
 	if (clock->master_ns + clock->kvmclock_offset < least)
@@ -165,14 +201,18 @@ static bool update_stable(struct lodge_vm *vm)
 	u64 lost = READ_ONCE(tsc_lost);
 	bool stable = host_tsc_stable();
 	struct lodge_vcpu *vcpu;
-	u64 first = 0, now;
+	u64 first = 0, first_ratio = 0, now;
 
 	lodge_for_each_vcpu(vcpu, vm) {
-		u64 offset = READ_ONCE(vcpu->st.tsc_offset) + lost - READ_ONCE(vcpu->tsc_lost);
+		u64 offset = READ_ONCE(vcpu->st.tsc_offset) +
+			     scale(vcpu, lost - READ_ONCE(vcpu->tsc_lost));
+		u64 ratio = READ_ONCE(vcpu->tsc_ratio);
 
-		if (!vcpu->index)
+		if (!vcpu->index) {
 			first = offset;
-		if (offset != first)
+			first_ratio = ratio;
+		}
+		if (offset != first || ratio != first_ratio)
 			stable = false;
 	}
 	if (stable == clock->stable)
@@ -297,11 +337,11 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 	flags = lock_clock(clock);
 	changed = update_stable(vcpu->vm);
 	if (clock->stable) {
-		info.tsc_timestamp = clock->master_tsc + vcpu->st.tsc_offset;
+		info.tsc_timestamp = scale(vcpu, clock->master_tsc) + vcpu->st.tsc_offset;
 		info.system_time = clock->master_ns + clock->kvmclock_offset;
 		info.flags = PVCLOCK_TSC_STABLE_BIT;
 	} else {
-		info.tsc_timestamp = rdtsc_ordered() + vcpu->st.tsc_offset;
+		info.tsc_timestamp = scale(vcpu, rdtsc_ordered()) + vcpu->st.tsc_offset;
 		info.system_time = ktime_get_boottime_ns() + clock->kvmclock_offset;
 	}
 	unlock_clock(clock, flags);
@@ -310,7 +350,7 @@ void lodge_kvmclock_update(struct lodge_vcpu *vcpu)
 	if (!(vcpu->kvmclock.msr & 1))
 		return;
 
-	tsc_scale(host_tsc_khz(), &info.tsc_to_system_mul, &info.tsc_shift);
+	tsc_scale(guest_tsc_khz(vcpu), &info.tsc_to_system_mul, &info.tsc_shift);
 	if (vcpu->kvmclock.guest_stopped) {
 		info.flags |= PVCLOCK_GUEST_STOPPED;
 		vcpu->kvmclock.guest_stopped = false;
@@ -417,6 +457,7 @@ static void note_write(struct lodge_vcpu *vcpu, u64 value, u64 offset, u64 now_n
 	clock->last_tsc_ns = now_ns;
 	clock->last_tsc_write = value;
 	clock->last_tsc_offset = offset;
+	clock->last_tsc_ratio = vcpu->tsc_ratio;
 	clock->last_tsc_khz = vcpu->tsc_khz;
 }
 
@@ -433,18 +474,18 @@ static void synchronize(struct lodge_vcpu *vcpu, u64 value)
 
 	flags = lock_clock(clock);
 	now_ns = ktime_get_boottime_ns();
-	offset = value - rdtsc();
+	offset = value - scale(vcpu, rdtsc());
 	if (meant_to_match(vcpu, value, now_ns)) {
 		if (host_tsc_stable()) {
 			offset = clock->last_tsc_offset;
 		} else {
 			value += ns_to_cycles(now_ns - clock->last_tsc_ns, vcpu->tsc_khz);
-			offset = value - rdtsc();
+			offset = value - scale(vcpu, rdtsc());
 		}
 	}
 	note_write(vcpu, value, offset, now_ns);
 	WRITE_ONCE(vcpu->tsc_lost, clock->tsc_lost);
-	set_offset(vcpu, offset, rdtsc() + offset, now_ns);
+	set_offset(vcpu, offset, scale(vcpu, rdtsc()) + offset, now_ns);
 	unlock_clock(clock, flags);
 	offset_changed(vcpu);
 }
@@ -453,7 +494,7 @@ static void adjust_offset(struct lodge_vcpu *vcpu, u64 change)
 {
 	u64 offset = vcpu->st.tsc_offset + change;
 
-	set_offset(vcpu, offset, rdtsc() + offset, ktime_get_boottime_ns());
+	set_offset(vcpu, offset, scale(vcpu, rdtsc()) + offset, ktime_get_boottime_ns());
 	offset_changed(vcpu);
 }
 
@@ -483,9 +524,27 @@ void lodge_tsc_adjust_write(struct lodge_vcpu *vcpu, u64 value, bool host)
 		adjust_offset(vcpu, change);
 }
 
+/* The ratio that gives *@khz, where 0 means the host's rate. -EINVAL: there is none. */
+static int find_ratio(u32 *khz, u64 *ratio)
+{
+	u32 host = host_tsc_khz();
+	u32 tolerance = mul_u64_u32_div(host, TSC_TOLERANCE_PPM, 1000000);
+
+	*ratio = 0;
+	if (!*khz)
+		*khz = host;
+	if (*khz >= host - tolerance && *khz <= host + tolerance)
+		return 0;
+	if (!lodge_has_tsc_scaling())
+		return -EINVAL;
+	*ratio = mul_u64_u32_div(BIT_ULL(tsc_ratio_bits), *khz, host);
+	return *ratio && *ratio <= tsc_ratio_max ? 0 : -EINVAL;
+}
+
 void lodge_clock_vcpu_init(struct lodge_vcpu *vcpu)
 {
 	vcpu->tsc_khz = READ_ONCE(vcpu->vm->clock.tsc_khz);
+	find_ratio(&vcpu->tsc_khz, &vcpu->tsc_ratio);	/* it was checked */
 	vcpu->tsc_adjust = 0;
 	synchronize(vcpu, 0);
 }
@@ -495,25 +554,17 @@ int lodge_get_tsc_khz(struct lodge_vcpu *vcpu)
 	return vcpu->tsc_khz;
 }
 
-/* Without scaling, a guest's TSC can tick only as the host's does, or be called so. */
-static int check_tsc_khz(u32 *khz)
-{
-	u32 host = host_tsc_khz();
-	u32 tolerance = mul_u64_u32_div(host, TSC_TOLERANCE_PPM, 1000000);
-
-	if (!*khz)
-		*khz = host;
-	return *khz < host - tolerance || *khz > host + tolerance ? -EINVAL : 0;
-}
-
+/* As in KVM the offset stays: a VMM sets the rate first, and then the TSC. */
 int lodge_set_tsc_khz(struct lodge_vcpu *vcpu, u32 khz)
 {
-	int r = check_tsc_khz(&khz);
+	u64 ratio;
+	int r = find_ratio(&khz, &ratio);
 
 	if (r)
 		return r;
 	vcpu->tsc_khz = khz;
-	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
+	WRITE_ONCE(vcpu->tsc_ratio, ratio);
+	adjust_offset(vcpu, 0);
 	return 0;
 }
 
@@ -524,7 +575,8 @@ int lodge_vm_get_tsc_khz(struct lodge_vm *vm)
 
 int lodge_vm_set_tsc_khz(struct lodge_vm *vm, u32 khz)
 {
-	int r = check_tsc_khz(&khz);
+	u64 unused;
+	int r = find_ratio(&khz, &unused);
 
 	if (!r)
 		WRITE_ONCE(vm->clock.tsc_khz, khz);
@@ -555,9 +607,9 @@ static void make_up_for_suspend(struct lodge_vcpu *vcpu)
 	u64 offset;
 
 	flags = lock_clock(clock);
-	offset = vcpu->st.tsc_offset + lost - vcpu->tsc_lost;
+	offset = vcpu->st.tsc_offset + scale(vcpu, lost - vcpu->tsc_lost);
 	WRITE_ONCE(vcpu->tsc_lost, lost);
-	set_offset(vcpu, offset, rdtsc() + offset, ktime_get_boottime_ns());
+	set_offset(vcpu, offset, scale(vcpu, rdtsc()) + offset, ktime_get_boottime_ns());
 	unlock_clock(clock, flags);
 }
 
@@ -626,9 +678,9 @@ int lodge_vcpu_set_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *a
 
 	flags = lock_clock(clock);
 	now_ns = ktime_get_boottime_ns();
-	note_write(vcpu, rdtsc() + offset, offset, now_ns);
+	note_write(vcpu, scale(vcpu, rdtsc()) + offset, offset, now_ns);
 	WRITE_ONCE(vcpu->tsc_lost, clock->tsc_lost);
-	set_offset(vcpu, offset, rdtsc() + offset, now_ns);
+	set_offset(vcpu, offset, scale(vcpu, rdtsc()) + offset, now_ns);
 	unlock_clock(clock, flags);
 	offset_changed(vcpu);
 	return 0;

@@ -302,6 +302,13 @@ void lodge_get_clock(struct lodge_vm *vm, struct kvm_clock_data *data);
 int lodge_set_clock(struct lodge_vm *vm, const struct kvm_clock_data *data);
 int lodge_kvmclock_ctrl(struct lodge_vcpu *vcpu);
 
+/*
+ * Module load, by a backend whose CPU scales the guest's TSC: how many bits a ratio has
+ * behind its point, and the largest one.
+ */
+void lodge_tsc_scaling(u8 bits, u64 max);
+bool lodge_has_tsc_scaling(void);
+
 /* The guest's TSC now. Any tier; from another thread only as an estimate. */
 u64 lodge_read_guest_tsc(const struct lodge_vcpu *vcpu);
 
@@ -316,7 +323,7 @@ void lodge_tsc_adjust_write(struct lodge_vcpu *vcpu, u64 value, bool host);
 /* Nanoseconds from now until the guest's TSC reaches @deadline; 0: it has. Any tier. */
 u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline);
 
-/* KVM_GET_TSC_KHZ (the value) and KVM_SET_TSC_KHZ (0, or -EINVAL: no scaling yet). */
+/* KVM_GET_TSC_KHZ (the value) and KVM_SET_TSC_KHZ (0, or -EINVAL: no such rate). */
 int lodge_get_tsc_khz(struct lodge_vcpu *vcpu);
 int lodge_set_tsc_khz(struct lodge_vcpu *vcpu, u32 khz);
 /* The same on the VM, for the vCPUs that are created from then on. */

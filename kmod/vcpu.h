@@ -234,6 +234,7 @@ struct lodge_vcpu {
 	u64 tsc_lost;			/* by the host in suspends, as far as made up for */
 	u64 tsc_set, tsc_set_ns;	/* value and boottime when the offset was last set */
 	u64 apic_base;			/* without an in-kernel LAPIC */
+	u64 tsc_ratio;			/* 0: the host's rate; else clock.c's fixed point */
 	u32 tsc_khz;
 	struct lodge_kvmclock kvmclock;
 	struct lodge_pv pv;

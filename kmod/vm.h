@@ -38,6 +38,7 @@ struct lodge_clock {			/* clock.c */
 	u64 last_tsc_ns;		/* of the last write, matched or not */
 	u64 last_tsc_write;
 	u64 last_tsc_offset;
+	u64 last_tsc_ratio;
 	u32 last_tsc_khz;
 	u32 tsc_khz;			/* of the vCPUs to come; any thread may write it */
 };

@@ -167,6 +167,16 @@ void svm_window_open(struct lodge_vcpu *vcpu)
 		vcpu->dr_touched = false;
 	}
 
+	/* It means nothing outside the guest: written when another vCPU's differs. */
+	if (sc->tsc_ratio) {
+		u64 ratio = vcpu->tsc_ratio ?: SVM_TSC_RATIO_ONE;
+
+		if (unlikely(sc->tsc_ratio != ratio)) {
+			sc->tsc_ratio = ratio;
+			wrmsrl(MSR_AMD64_TSC_RATIO, ratio);
+		}
+	}
+
 	/* RDTSCP and RDPID read TSC_AUX, which is not part of the VMCB. */
 	svm->tsc_aux_loaded = vcpu->st.tsc_aux != sc->host_tsc_aux && sc->has_tsc_aux;
 	if (svm->tsc_aux_loaded)

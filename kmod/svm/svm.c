@@ -41,6 +41,7 @@ static struct page *svm_iopm;
 /* CPUID Fn8000_000A_EDX */
 #define CPUID_SVM_NP		BIT(0)
 #define CPUID_SVM_NRIP		BIT(3)
+#define CPUID_SVM_TSC_RATE	BIT(4)
 #define CPUID_SVM_VMCB_CLEAN	BIT(5)
 #define CPUID_SVM_FLUSH_ASID	BIT(6)
 #define CPUID_SVM_DECODE	BIT(7)
@@ -111,6 +112,9 @@ static int svm_probe(void)
 	f->decode_assists = edx & CPUID_SVM_DECODE;
 	f->pause_filter = edx & CPUID_SVM_PAUSE_FILTER;
 	f->v_spec_ctrl = edx & CPUID_SVM_V_SPEC_CTRL;
+	f->tsc_ratio = edx & CPUID_SVM_TSC_RATE;
+	if (f->tsc_ratio)
+		lodge_tsc_scaling(SVM_TSC_RATIO_BITS, SVM_TSC_RATIO_MAX);
 
 	svm_iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
 	if (!svm_iopm)
@@ -144,6 +148,10 @@ static int svm_cpu_on(unsigned int cpu)
 	if (wrmsrl_safe(MSR_EFER, efer | EFER_SVME))
 		return -EOPNOTSUPP;
 	wrmsrl(MSR_VM_HSAVE_PA, __sme_set(page_to_phys(sc->hsave)));
+	if (lodge_svm_features.tsc_ratio) {
+		sc->tsc_ratio = SVM_TSC_RATIO_ONE;
+		wrmsrl(MSR_AMD64_TSC_RATIO, sc->tsc_ratio);
+	}
 	sc->on = true;
 	return 0;
 }
@@ -163,6 +171,8 @@ static void svm_cpu_off(unsigned int cpu)
 	 */
 	asm volatile("stgi" ::: "memory");
 	wrmsrl(MSR_VM_HSAVE_PA, 0);
+	if (sc->tsc_ratio && sc->tsc_ratio != SVM_TSC_RATIO_ONE)
+		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_ONE);
 	rdmsrl(MSR_EFER, efer);
 	wrmsrl(MSR_EFER, efer & ~EFER_SVME);
 }

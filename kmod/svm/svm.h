@@ -54,6 +54,7 @@ struct svm_cpu {
 	bool on;
 	bool has_tsc_aux;
 	u64 host_tsc_aux;	/* constant for a CPU */
+	u64 tsc_ratio;		/* in the CPU's MSR; 0: none there */
 	struct lodge_vcpu *last_vcpu;	/* IBPB when another one comes */
 };
 
@@ -68,7 +69,13 @@ struct svm_features {
 	bool vmcb_clean;
 	bool pause_filter;
 	bool v_spec_ctrl;
+	bool tsc_ratio;
 };
+
+/* The ratio 1: AMD APM volume 2, "TSC Ratio MSR (C000_0104h)", 8 bits before the point. */
+#define SVM_TSC_RATIO_BITS	32
+#define SVM_TSC_RATIO_ONE	BIT_ULL(SVM_TSC_RATIO_BITS)
+#define SVM_TSC_RATIO_MAX	GENMASK_ULL(39, 0)
 
 extern struct svm_features lodge_svm_features __ro_after_init;
 
