@@ -97,6 +97,7 @@ void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot
 
 void lodge_dirty_mark(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u64 gfn)
 {
+	struct lodge_dirty *dirty;
 	u64 n;
 
 	if (!lodge_slot_logs(slot))
@@ -112,8 +113,11 @@ void lodge_dirty_mark(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u6
 	 * clears it at that moment copies the page without.
 	 */
 	smp_mb();
-	if (slot->dirty && !test_bit(n, slot->dirty->bits))
-		set_bit(n, slot->dirty->bits);
+	rcu_read_lock();
+	dirty = rcu_dereference(slot->dirty);
+	if (dirty && !test_bit(n, dirty->bits))
+		set_bit(n, dirty->bits);
+	rcu_read_unlock();
 }
 
 /*
@@ -134,6 +138,11 @@ void lodge_dirty_protect_word(struct lodge_memory *mem, const struct lodge_slot 
 					  mask >> (BITS_PER_LONG - shift), batch);
 }
 
+static unsigned long *bitmap_of(struct lodge_memory *mem, const struct lodge_slot *slot)
+{
+	return rcu_dereference_protected(slot->dirty, lockdep_is_held(&mem->slots_lock))->bits;
+}
+
 /*
  * Takes out of the bitmap what is set in @words, which stand from bitmap word @first on,
  * and leaves in them what was set in both.
@@ -142,11 +151,12 @@ static void take_words(struct lodge_memory *mem, const struct lodge_slot *slot,
 		       unsigned long first, unsigned long nr, unsigned long *words,
 		       struct lodge_s2_batch *batch)
 {
+	unsigned long *bits = bitmap_of(mem, slot);
 	unsigned long i;
 
 	spin_lock(&mem->lock);
 	for (i = 0; i < nr; i++) {
-		atomic_long_t *word = (atomic_long_t *)&slot->dirty->bits[first + i];
+		atomic_long_t *word = (atomic_long_t *)&bits[first + i];
 
 		words[i] &= atomic_long_read(word);
 		if (!words[i])
@@ -168,9 +178,8 @@ static const struct lodge_slot *find_log(struct lodge_memory *mem, u32 id)
 	/* Bits 16 and up choose an address space; there is one. */
 	if (id >= LODGE_MAX_SLOTS)
 		return ERR_PTR(-EINVAL);
-	slot = lodge_slot_by_id(rcu_dereference_protected(mem->slots,
-							  lockdep_is_held(&mem->slots_lock)), id);
-	return slot && slot->dirty ? slot : ERR_PTR(-ENOENT);
+	slot = lodge_slot_by_id(mem, id);
+	return slot && rcu_access_pointer(slot->dirty) ? slot : ERR_PTR(-ENOENT);
 }
 
 /* A page that is written in the meantime is dirty in the copy, or stays so for the next. */
@@ -187,7 +196,8 @@ static int log_get_locked(struct lodge_memory *mem, const struct kvm_dirty_log *
 		return PTR_ERR(slot);
 	total = BITS_TO_LONGS(slot->npages);
 	if (mem->manual_log)
-		return copy_to_user(user, slot->dirty->bits, total * sizeof(*user)) ? -EFAULT : 0;
+		return copy_to_user(user, bitmap_of(mem, slot), total * sizeof(*user)) ?
+		       -EFAULT : 0;
 
 	/* What is taken out of the log must not get lost on the way. */
 	if (fault_in_writeable((char __user *)user, total * sizeof(*user)))

@@ -130,9 +130,7 @@ static void protect_group(struct lodge_memory *mem, const struct group *g,
 
 	if (!g->mask || g->slot >= LODGE_MAX_SLOTS)
 		return;
-	slot = lodge_slot_by_id(rcu_dereference_protected(mem->slots,
-							  lockdep_is_held(&mem->slots_lock)),
-				g->slot);
+	slot = lodge_slot_by_id(mem, g->slot);
 	if (!slot || !lodge_slot_logs(slot) ||
 	    g->word > slot->npages / BITS_PER_LONG ||
 	    g->word * BITS_PER_LONG + __fls(g->mask) >= slot->npages)

@@ -19,9 +19,7 @@ struct fault {
 	u64 gfn;
 	bool write;
 
-	/* the slot, by value: it may go at any time */
-	struct lodge_slot slot;
-	u64 generation;
+	struct lodge_slot slot;	/* what it was: it may change and go at any time */
 	unsigned long hva;
 	unsigned long seq;
 
@@ -256,13 +254,13 @@ static int install(struct lodge_vcpu *vcpu, struct fault *f)
 
 	spin_lock(&mem->lock);
 	for (;;) {
-		struct lodge_slots *slots = lodge_slots_locked(mem);
+		const struct lodge_slot *slot = lodge_slot_find(mem, f->gfn, NULL);
 
 		ret = -EFAULT;
 		if (mem->mm_gone)
 			break;
 		ret = LODGE_FAULT_MAPPED;
-		if (slots->generation != f->generation ||
+		if (!slot || slot->version != f->slot.version ||
 		    lodge_notifier_retry(mem, f->seq, hva, hva + size))
 			break;
 		/* Full, the vCPU goes to user space first. */
@@ -274,8 +272,7 @@ static int install(struct lodge_vcpu *vcpu, struct fault *f)
 			if (f->writable && f->page && !PageReserved(f->page))
 				folio_set_dirty(page_folio(f->page));
 			if (leaf.writable)
-				lodge_dirty_mark(vcpu, lodge_slot_find(slots, f->gfn, NULL),
-						 f->gfn);
+				lodge_dirty_mark(vcpu, slot, f->gfn);
 			break;
 		}
 		ret = -ENOMEM;
@@ -293,19 +290,21 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 		.gfn = gpa >> PAGE_SHIFT,
 		.write = access & LODGE_ACCESS_WRITE,
 	};
-	const struct lodge_slots *slots;
 	const struct lodge_slot *slot;
 	int ret;
 
 	rcu_read_lock();
-	slots = rcu_dereference(mem->slots);
-	slot = lodge_slot_find(slots, f.gfn, &vcpu->slot_hint);
+	slot = lodge_slot_find(mem, f.gfn, &vcpu->slot_hint);
 	if (!slot || (f.write && slot->flags & KVM_MEM_READONLY)) {
 		rcu_read_unlock();
 		return LODGE_FAULT_MMIO;
 	}
-	f.slot = *slot;
-	f.generation = slots->generation;
+	f.slot.base_gfn = slot->base_gfn;
+	f.slot.npages = slot->npages;
+	f.slot.hva = slot->hva;
+	/* Pairs with set_flags(): flags that are older than the version would be wrong. */
+	f.slot.version = smp_load_acquire(&slot->version);
+	f.slot.flags = READ_ONCE(slot->flags);
 	rcu_read_unlock();
 
 	/* Under the log most write faults are on leaves that only wait for the mark. */

@@ -25,7 +25,7 @@ static const struct lodge_slot *access_slot(struct lodge_memory *mem, u64 gfn, b
 
 	lockdep_assert_held(&mem->slots_sem);
 	rcu_read_lock();
-	slot = lodge_slot_find(rcu_dereference(mem->slots), gfn, NULL);
+	slot = lodge_slot_find(mem, gfn, NULL);
 	rcu_read_unlock();
 	if (slot && write && slot->flags & KVM_MEM_READONLY)
 		return NULL;

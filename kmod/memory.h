@@ -16,10 +16,13 @@
 #include <linux/lockdep.h>
 #include <linux/mutex.h>
 #include <linux/nospec.h>
+#include <linux/rbtree.h>
+#include <linux/rbtree_latch.h>
 #include <linux/rcupdate.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
 #include <linux/types.h>
+#include <linux/xarray.h>
 
 struct kvm_pre_fault_memory;
 struct kvm_userspace_memory_region2;
@@ -38,30 +41,44 @@ struct lodge_slot {
 	u64 base_gfn;
 	u64 npages;
 	unsigned long hva;
-	u32 flags;			/* KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY */
 	u16 id;
-	struct lodge_dirty *dirty;	/* NULL without KVM_MEM_LOG_DIRTY_PAGES or with rings */
+
+	/* These three change under mem->lock; a reader under RCU takes what it finds. */
+	u32 flags;			/* KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY */
+	u64 version;			/* of flags; never the same again in this VM */
+	struct lodge_dirty __rcu *dirty;/* NULL without KVM_MEM_LOG_DIRTY_PAGES or with rings */
+
+	struct latch_tree_node by_gfn;
+	struct rb_node by_hva;
+	unsigned long last_in_subtree;	/* of hvas */
+	struct lodge_slot *next_stray;
 	struct rcu_head rcu;
 };
 
-/* A snapshot of all slots, replaced by RCU, never edited. */
-struct lodge_slots {
-	struct rcu_head rcu;
-	u64 generation;
-	unsigned int nr;
-	struct lodge_slot **by_hva;	/* sorted by hva; these may overlap */
-	unsigned long *hva_end;		/* greatest end among by_hva[0..i] */
-	struct lodge_slot *slot[];	/* sorted by base_gfn */
+/* The slot that a vCPU found last, good as long as no slot has gone since. */
+struct lodge_slot_hint {
+	const struct lodge_slot *slot;
+	unsigned long gone;		/* mem->slots_gone before slot was looked up */
 };
 
 struct lodge_memory {
 	struct mutex slots_lock;	/* one change of the slots at a time */
 	struct rw_semaphore slots_sem;	/* read: kernel access through a slot's hva */
 	/*
-	 * Replaced under slots_lock and lock, together with the removal of the old
-	 * translations: whoever holds lock sees slots and tables that agree.
+	 * Changed under slots_lock and lock. A slot leaves together with its translations,
+	 * so whoever holds lock sees slots and tables that agree.
 	 */
-	struct lodge_slots __rcu *slots;
+	struct latch_tree_root by_gfn;	/* readers: RCU or lock */
+	unsigned long slots_gone;	/* how many have left by_gfn */
+	/*
+	 * Changed under slots_lock, lock, and the notifier's lock: any of the last two is
+	 * enough to look. A slot is in it before by_gfn, and until no CPU uses its
+	 * translations: what is not in here has none.
+	 */
+	struct rb_root_cached by_hva;
+	struct xarray by_id;		/* slots_lock */
+	u64 slot_version;		/* the last one given; slots_lock */
+	struct lodge_slot *strays;	/* gone, but perhaps in use; until the VM goes */
 	u64 nr_pages;			/* in all slots; slots_lock */
 	u32 ring_bytes;			/* of each vCPU's dirty ring, 0: none; vm->lock */
 	u32 shadow_pages;		/* of KVM_SET_NR_MMU_PAGES, 0: never set */
@@ -107,16 +124,26 @@ int lodge_slot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region
 int lodge_set_nr_mmu_pages(struct lodge_vm *vm, unsigned long nr);
 unsigned long lodge_get_nr_mmu_pages(struct lodge_vm *vm);
 
-/* The slot that holds @gfn in snapshot @slots, or NULL. @hint may be NULL. */
-const struct lodge_slot *lodge_slot_find(const struct lodge_slots *slots, u64 gfn,
-					 unsigned int *hint);
+/*
+ * The slot that holds @gfn, or NULL. Under RCU, which also keeps the slot; or under
+ * mem->lock, which keeps it where it is. @hint may be NULL.
+ */
+const struct lodge_slot *lodge_slot_find(struct lodge_memory *mem, u64 gfn,
+					 struct lodge_slot_hint *hint);
 
-/* The slot with this @id in @slots, or NULL. */
-struct lodge_slot *lodge_slot_by_id(const struct lodge_slots *slots, u16 id);
+/* The slot with this @id, or NULL; slots_lock. */
+struct lodge_slot *lodge_slot_by_id(struct lodge_memory *mem, u32 id);
+
+/*
+ * Walks the slots that have user memory in [@start, @last], with the lock or the
+ * notifier's: the first one or the next after @slot; or NULL.
+ */
+struct lodge_slot *lodge_slot_by_hva(struct lodge_memory *mem, struct lodge_slot *slot,
+				     unsigned long start, unsigned long last);
 
 static inline bool lodge_slot_logs(const struct lodge_slot *slot)
 {
-	return slot->flags & KVM_MEM_LOG_DIRTY_PAGES;
+	return READ_ONCE(slot->flags) & KVM_MEM_LOG_DIRTY_PAGES;
 }
 
 /* The host's address of @gfn, which @slot holds. */

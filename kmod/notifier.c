@@ -3,8 +3,8 @@
  * Owns the link to the owner's page tables: one MMU notifier for an mm, shared by all
  * VMs of that mm, so that only the first VM pays for mm_take_all_locks() and closing
  * one waits for no grace period. Called by the memory manager, and by fault.c to ask
- * whether a looked-up page may still be used. Guarded by the notifier's own spinlock;
- * the tables of each VM by the VM's.
+ * whether a looked-up page may still be used. Guarded by the notifier's own spinlock,
+ * which also tells whose memory a range is; the tables of each VM by the VM's.
  */
 #include <linux/mm.h>
 #include <linux/mmu_notifier.h>
@@ -43,12 +43,16 @@ struct lodge_notifier {
 struct hva_range {
 	unsigned long start, end;
 	bool may_sleep;
-	bool clear, flush;		/* aging */
+	bool everything;		/* whether there is memory or not */
+	bool age, clear, flush;		/* age: ask for accessed bits; else unmap */
 };
 
 typedef bool (*memory_fn)(struct lodge_memory *mem, const struct hva_range *range);
 
-/* Runs @fn for each VM, without the lock: it may be long, and flushing waits. */
+/*
+ * Runs @fn for each VM that has memory in @range, without the lock: it may be long, and
+ * flushing waits. Most of what changes in a VMM is not its guest's memory.
+ */
 static bool visit_memories(struct lodge_notifier *n, const struct hva_range *range,
 			   memory_fn fn)
 {
@@ -58,6 +62,9 @@ static bool visit_memories(struct lodge_notifier *n, const struct hva_range *ran
 	spin_lock(&n->lock);
 	list_for_each_entry(mem, &n->memories, notifier_link) {
 		if (mem->notifier_leaving)
+			continue;
+		if (!range->everything &&
+		    !lodge_slot_by_hva(mem, NULL, range->start, range->end - 1))
 			continue;
 		mem->notifier_users++;
 		spin_unlock(&n->lock);
@@ -70,81 +77,42 @@ static bool visit_memories(struct lodge_notifier *n, const struct hva_range *ran
 	return ret;
 }
 
-/* The first of by_hva[] that may end after @start: hva_end[] never decreases. */
-static unsigned int first_slot(const struct lodge_slots *slots, unsigned long start)
+/* The gfns of @slot that have their memory in @range. */
+static void to_gfns(const struct lodge_slot *slot, const struct hva_range *range, u64 *first,
+		    u64 *end)
 {
-	unsigned int low = 0, high = slots->nr;
+	unsigned long slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
 
-	while (low < high) {
-		unsigned int mid = low + (high - low) / 2;
-
-		if (slots->hva_end[mid] > start)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	return low;
+	*first = slot->base_gfn;
+	if (range->start > slot->hva)
+		*first += (range->start - slot->hva) >> PAGE_SHIFT;
+	*end = slot->base_gfn +
+	       (PAGE_ALIGN(min(range->end, slot_end) - slot->hva) >> PAGE_SHIFT);
 }
 
-/* Steps *i through the slots that overlap @range; gfns [*first, *end). */
-static bool next_gfns(const struct lodge_slots *slots, const struct hva_range *range,
-		      unsigned int *i, u64 *first, u64 *end)
-{
-	for (; *i < slots->nr; (*i)++) {
-		const struct lodge_slot *slot = slots->by_hva[*i];
-		unsigned long slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
-
-		if (slot->hva >= range->end)
-			return false;
-		if (slot_end <= range->start)
-			continue;
-		*first = slot->base_gfn;
-		if (range->start > slot->hva)
-			*first += (range->start - slot->hva) >> PAGE_SHIFT;
-		*end = slot->base_gfn +
-		       (PAGE_ALIGN(min(range->end, slot_end) - slot->hva) >> PAGE_SHIFT);
-		(*i)++;
-		return true;
-	}
-	return false;
-}
-
-static bool unmap_memory(struct lodge_memory *mem, const struct hva_range *range)
+/* Unmaps, or ages: whether any page was young. */
+static bool visit_slots(struct lodge_memory *mem, const struct hva_range *range)
 {
 	struct lodge_s2_batch batch = { .may_sleep = range->may_sleep };
-	const struct lodge_slots *slots;
-	u64 first, end;
-	unsigned int i;
-
-	spin_lock(&mem->lock);
-	slots = lodge_slots_locked(mem);
-	i = first_slot(slots, range->start);
-	while (next_gfns(slots, range, &i, &first, &end))
-		lodge_stage2_zap_range(mem, first, end, &batch);
-	lodge_stage2_unlock(mem, &batch);
-	return false;
-}
-
-static bool age_memory(struct lodge_memory *mem, const struct hva_range *range)
-{
-	struct lodge_s2_batch batch = { .may_sleep = false };
-	const struct lodge_slots *slots;
+	struct lodge_slot *slot = NULL;
 	bool young = false;
 	u64 first, end;
-	unsigned int i;
 
 	spin_lock(&mem->lock);
-	slots = lodge_slots_locked(mem);
-	i = first_slot(slots, range->start);
-	while (next_gfns(slots, range, &i, &first, &end))
-		young |= lodge_stage2_young(mem, first, end, range->clear);
-	if (!young || !range->flush) {
-		spin_unlock(&mem->lock);
-		return young;
+	while ((slot = lodge_slot_by_hva(mem, slot, range->start, range->end - 1))) {
+		to_gfns(slot, range, &first, &end);
+		if (range->age)
+			young |= lodge_stage2_young(mem, first, end, range->clear);
+		else
+			lodge_stage2_zap_range(mem, first, end, &batch);
 	}
-	batch.flush = true;
-	lodge_stage2_unlock(mem, &batch);
-	return true;
+	batch.flush |= young && range->flush;
+	/* Only who clears without a flush, or looks, need not wait for anybody else's. */
+	if (range->age && !batch.flush)
+		spin_unlock(&mem->lock);
+	else
+		lodge_stage2_unlock(mem, &batch);
+	return young;
 }
 
 static bool forget_memory(struct lodge_memory *mem, const struct hva_range *range)
@@ -187,7 +155,7 @@ static int invalidate_range_start(struct mmu_notifier *mn,
 	 * A fault that did not see the above has its leaf installed before a VM's lock
 	 * is taken here, so the zap finds it.
 	 */
-	visit_memories(n, &range, unmap_memory);
+	visit_memories(n, &range, visit_slots);
 	return 0;
 }
 
@@ -209,33 +177,33 @@ static lodge_young_t clear_flush_young(struct mmu_notifier *mn, struct mm_struct
 				       unsigned long start, unsigned long end)
 {
 	struct hva_range range = {
-		.start = start, .end = end, .clear = true, .flush = true,
+		.start = start, .end = end, .age = true, .clear = true, .flush = true,
 	};
 
-	return visit_memories(to_notifier(mn), &range, age_memory);
+	return visit_memories(to_notifier(mn), &range, visit_slots);
 }
 
 /* Without a flush: a CPU that still has the translation sets no bit until it loses it. */
 static lodge_young_t clear_young(struct mmu_notifier *mn, struct mm_struct *mm,
 				 unsigned long start, unsigned long end)
 {
-	struct hva_range range = { .start = start, .end = end, .clear = true };
+	struct hva_range range = { .start = start, .end = end, .age = true, .clear = true };
 
-	return visit_memories(to_notifier(mn), &range, age_memory);
+	return visit_memories(to_notifier(mn), &range, visit_slots);
 }
 
 static lodge_young_t test_young(struct mmu_notifier *mn, struct mm_struct *mm,
 				unsigned long address)
 {
-	struct hva_range range = { .start = address, .end = address + 1 };
+	struct hva_range range = { .start = address, .end = address + 1, .age = true };
 
-	return visit_memories(to_notifier(mn), &range, age_memory);
+	return visit_memories(to_notifier(mn), &range, visit_slots);
 }
 
 /* The mm exits: its pages go, whatever VM fds are still open elsewhere. */
 static void release(struct mmu_notifier *mn, struct mm_struct *mm)
 {
-	struct hva_range range = { .start = 0, .end = ULONG_MAX, .may_sleep = true };
+	struct hva_range range = { .everything = true, .may_sleep = true };
 
 	visit_memories(to_notifier(mn), &range, forget_memory);
 }
@@ -297,6 +265,11 @@ bool lodge_notifier_retry(struct lodge_memory *mem, unsigned long seq, unsigned 
 		ended_since(n, seq, start, end);
 	spin_unlock(&n->lock);
 	return retry;
+}
+
+spinlock_t *lodge_notifier_lock(struct lodge_memory *mem)
+{
+	return &mem->notifier->lock;
 }
 
 int lodge_notifier_attach(struct lodge_memory *mem)

@@ -2,8 +2,11 @@
 /*
  * Owns the memory slots of a VM: which user memory is behind which guest frames.
  * Called by vm.c for the ioctls and by everything that turns a gfn into an hva.
- * Changes are made under slots_lock; readers use RCU or hold mem->lock.
+ * Changes are made under slots_lock; readers use RCU or hold mem->lock. Each is found by
+ * its gfns, by its hvas (which may overlap), and by its id, in a tree each: a change
+ * costs no more with 30,000 slots, and waits for no grace period.
  */
+#include <linux/interval_tree_generic.h>
 #include <linux/kvm.h>
 #include <linux/mm.h>
 #include <linux/rcupdate.h>
@@ -17,114 +20,103 @@
 /* KVM's limit for one slot: the dirty bitmap's index fits an int. */
 #define MAX_SLOT_PAGES		((1ul << 31) - 1)
 
-static struct lodge_slots *slots_alloc(unsigned int nr)
-{
-	struct lodge_slots *slots;
+/* gfns, for by_gfn: two such ranges are "equal" when they overlap. */
+struct gfn_range {
+	u64 first, last;
+};
 
-	slots = kvzalloc(struct_size(slots, slot, nr) +
-			 nr * (sizeof(*slots->by_hva) + sizeof(*slots->hva_end)),
-			 GFP_KERNEL_ACCOUNT);
-	if (!slots)
-		return NULL;
-	slots->nr = nr;
-	slots->by_hva = slots->slot + nr;
-	slots->hva_end = (unsigned long *)(slots->by_hva + nr);
-	return slots;
+static __always_inline struct lodge_slot *to_slot(struct latch_tree_node *node)
+{
+	return container_of(node, struct lodge_slot, by_gfn);
 }
 
-/* A copy of @old without @remove and with @add, either of which may be NULL. */
-static struct lodge_slots *slots_copy(const struct lodge_slots *old,
-				      const struct lodge_slot *remove, struct lodge_slot *add)
+static __always_inline bool gfn_less(struct latch_tree_node *a, struct latch_tree_node *b)
 {
-	struct lodge_slots *slots = slots_alloc(old->nr - !!remove + !!add);
-	struct lodge_slot *gfn_add = add, *hva_add = add;
-	unsigned int i, g = 0, h = 0;
-	unsigned long end = 0;
-
-	if (!slots)
-		return NULL;
-	slots->generation = old->generation + 1;
-	for (i = 0; i < old->nr; i++) {
-		if (gfn_add && gfn_add->base_gfn < old->slot[i]->base_gfn) {
-			slots->slot[g++] = gfn_add;
-			gfn_add = NULL;
-		}
-		if (old->slot[i] != remove)
-			slots->slot[g++] = old->slot[i];
-
-		if (hva_add && hva_add->hva < old->by_hva[i]->hva) {
-			slots->by_hva[h++] = hva_add;
-			hva_add = NULL;
-		}
-		if (old->by_hva[i] != remove)
-			slots->by_hva[h++] = old->by_hva[i];
-	}
-	if (gfn_add)
-		slots->slot[g++] = gfn_add;
-	if (hva_add)
-		slots->by_hva[h++] = hva_add;
-
-	for (i = 0; i < slots->nr; i++) {
-		end = max(end, slots->by_hva[i]->hva + (slots->by_hva[i]->npages << PAGE_SHIFT));
-		slots->hva_end[i] = end;
-	}
-	return slots;
+	return to_slot(a)->base_gfn < to_slot(b)->base_gfn;
 }
 
-const struct lodge_slot *lodge_slot_find(const struct lodge_slots *slots, u64 gfn,
-					 unsigned int *hint)
+static __always_inline int gfn_compare(void *key, struct latch_tree_node *node)
 {
+	const struct lodge_slot *slot = to_slot(node);
+	const struct gfn_range *range = key;
+
+	if (range->last < slot->base_gfn)
+		return -1;
+	return range->first - slot->base_gfn >= slot->npages &&
+	       range->first >= slot->base_gfn;
+}
+
+static const struct latch_tree_ops gfn_ops = {
+	.less = gfn_less,
+	.comp = gfn_compare,
+};
+
+static struct lodge_slot *find_range(struct lodge_memory *mem, u64 first, u64 last)
+{
+	struct gfn_range range = { first, last };
+	struct latch_tree_node *node = latch_tree_find(&range, &mem->by_gfn, &gfn_ops);
+
+	return node ? to_slot(node) : NULL;
+}
+
+/*
+ * The hint: slots_gone is counted up before a slot leaves, and the slot is freed by RCU
+ * after that. So who finds the count as it was may use the slot.
+ */
+const struct lodge_slot *lodge_slot_find(struct lodge_memory *mem, u64 gfn,
+					 struct lodge_slot_hint *hint)
+{
+	unsigned long gone = smp_load_acquire(&mem->slots_gone);
 	const struct lodge_slot *slot;
-	unsigned int low = 0, high = slots->nr;
 
-	if (hint && *hint < high) {
-		slot = slots->slot[*hint];
-		if (gfn >= slot->base_gfn && gfn - slot->base_gfn < slot->npages)
-			return slot;
-	}
-	/* The first slot that begins after gfn; the one before it is the candidate. */
-	while (low < high) {
-		unsigned int mid = low + (high - low) / 2;
-
-		if (slots->slot[mid]->base_gfn > gfn)
-			high = mid;
-		else
-			low = mid + 1;
-	}
-	if (!low)
-		return NULL;
-	slot = slots->slot[low - 1];
-	if (gfn - slot->base_gfn >= slot->npages)
-		return NULL;
-	if (hint)
-		*hint = low - 1;
+	if (hint && hint->slot && hint->gone == gone &&
+	    gfn - hint->slot->base_gfn < hint->slot->npages)
+		return hint->slot;
+	slot = find_range(mem, gfn, gfn);
+	if (slot && hint)
+		*hint = (struct lodge_slot_hint){ slot, gone };
 	return slot;
 }
 
-struct lodge_slot *lodge_slot_by_id(const struct lodge_slots *slots, u16 id)
+struct lodge_slot *lodge_slot_by_id(struct lodge_memory *mem, u32 id)
 {
-	unsigned int i;
-
-	for (i = 0; i < slots->nr; i++)
-		if (slots->slot[i]->id == id)
-			return slots->slot[i];
-	return NULL;
+	lockdep_assert_held(&mem->slots_lock);
+	return xa_load(&mem->by_id, id);
 }
 
-/* Does [base, base + npages) touch a slot other than @except? */
-static bool overlaps(const struct lodge_slots *slots, const struct lodge_slot *except,
-		     u64 base, u64 npages)
+static unsigned long last_hva(const struct lodge_slot *slot)
 {
-	unsigned int i;
+	return slot->hva + (slot->npages << PAGE_SHIFT) - 1;
+}
 
-	for (i = 0; i < slots->nr; i++) {
-		const struct lodge_slot *slot = slots->slot[i];
+#define first_hva(slot)	((slot)->hva)
 
-		if (slot != except && base < slot->base_gfn + slot->npages &&
-		    slot->base_gfn < base + npages)
-			return true;
-	}
-	return false;
+INTERVAL_TREE_DEFINE(struct lodge_slot, by_hva, unsigned long, last_in_subtree, first_hva,
+		     last_hva, static, hva_tree)
+
+struct lodge_slot *lodge_slot_by_hva(struct lodge_memory *mem, struct lodge_slot *slot,
+				     unsigned long start, unsigned long last)
+{
+	return slot ? hva_tree_iter_next(slot, start, last) :
+		      hva_tree_iter_first(&mem->by_hva, start, last);
+}
+
+static void hva_add(struct lodge_memory *mem, struct lodge_slot *slot)
+{
+	spin_lock(&mem->lock);
+	spin_lock(lodge_notifier_lock(mem));
+	hva_tree_insert(slot, &mem->by_hva);
+	spin_unlock(lodge_notifier_lock(mem));
+	spin_unlock(&mem->lock);
+}
+
+static void hva_remove(struct lodge_memory *mem, struct lodge_slot *slot)
+{
+	spin_lock(&mem->lock);
+	spin_lock(lodge_notifier_lock(mem));
+	hva_tree_remove(slot, &mem->by_hva);
+	spin_unlock(lodge_notifier_lock(mem));
+	spin_unlock(&mem->lock);
 }
 
 /* What can be judged without the slots: 0 or -EINVAL, in KVM's sense. */
@@ -156,101 +148,197 @@ static int check_region(const struct kvm_userspace_memory_region2 *region)
 	return 0;
 }
 
+/* The kernel's own accesses through a slot's hva that began before this are over. */
+static int wait_for_accesses(struct lodge_memory *mem)
+{
+	if (down_write_killable(&mem->slots_sem))
+		return -EINTR;
+	up_write(&mem->slots_sem);
+	return 0;
+}
+
+static void free_slot(struct lodge_slot *slot)
+{
+	struct lodge_dirty *dirty = rcu_dereference_protected(slot->dirty, true);
+
+	if (dirty)
+		kvfree_rcu(dirty, rcu);
+	kfree_rcu(slot, rcu);
+}
+
+/* Flags, bitmap, and then a new version: a fault that has the old one begins again. */
+static void set_flags(struct lodge_memory *mem, struct lodge_slot *slot, u32 flags,
+		      struct lodge_dirty *dirty)
+{
+	rcu_assign_pointer(slot->dirty, dirty);
+	WRITE_ONCE(slot->flags, flags);
+	smp_store_release(&slot->version, ++mem->slot_version);
+}
+
 /*
- * Makes @slots current and removes the translations of @old in one step: the notifier
- * finds either the old slot with its leaves or neither. Nobody waits for readers of
- * the old snapshot; a fault that still has it compares generations under the lock.
+ * Puts @new, which may be NULL, into the place of @old, which may be too, and removes
+ * the translations of @old in the same step. Waits for nothing if @old is NULL.
  */
-static void publish(struct lodge_memory *mem, struct lodge_slots *slots,
-		    const struct lodge_slot *old, bool zap)
+static void swap_slots(struct lodge_memory *mem, struct lodge_slot *old,
+		       struct lodge_slot *new)
 {
 	struct lodge_s2_batch batch = { .may_sleep = true };
-	struct lodge_slots *previous;
+	bool stray;
 
+	if (new)
+		hva_add(mem, new);
 	spin_lock(&mem->lock);
-	previous = lodge_slots_locked(mem);
-	rcu_assign_pointer(mem->slots, slots);
-	if (zap)
-		lodge_stage2_zap_range(mem, old->base_gfn, old->base_gfn + old->npages, &batch);
-	lodge_stage2_unlock(mem, &batch);
-
 	if (old) {
-		/* The kernel's own accesses through the old hva end before the ioctl does. */
-		down_write(&mem->slots_sem);
-		up_write(&mem->slots_sem);
+		WRITE_ONCE(mem->slots_gone, mem->slots_gone + 1);
+		smp_wmb();	/* pairs with lodge_slot_find() */
+		latch_tree_erase(&old->by_gfn, &mem->by_gfn, &gfn_ops);
+		lodge_stage2_zap_range(mem, old->base_gfn, old->base_gfn + old->npages, &batch);
 	}
-	kvfree_rcu(previous, rcu);
+	if (new)
+		latch_tree_insert(&new->by_gfn, &mem->by_gfn, &gfn_ops);
+	lodge_stage2_unlock(mem, &batch);
+	if (!old)
+		return;
+
+	/* Until now a notifier callback had to learn that CPUs may use its memory. */
+	hva_remove(mem, old);
+	stray = wait_for_accesses(mem);
+	/* A log that goes on is the new slot's. */
+	if (new && rcu_access_pointer(new->dirty) == rcu_access_pointer(old->dirty))
+		RCU_INIT_POINTER(old->dirty, NULL);
+	if (!stray) {
+		free_slot(old);
+		return;
+	}
+	/* The process dies, and another thread of it hangs in an access. */
+	old->next_stray = mem->strays;
+	mem->strays = old;
 }
 
-static int slot_delete(struct lodge_memory *mem, struct lodge_slots *slots,
-		       struct lodge_slot *old)
+/* The bitmap that @flags want: that of @old if it has one. 0 or -ENOMEM. */
+static int get_log(struct lodge_memory *mem, const struct lodge_slot *old, u32 flags,
+		   u64 npages, struct lodge_dirty **dirty)
 {
-	struct lodge_slots *new_slots;
+	*dirty = NULL;
+	if (!(flags & KVM_MEM_LOG_DIRTY_PAGES) || READ_ONCE(mem->ring_bytes))
+		return 0;
+	if (old)
+		*dirty = rcu_dereference_protected(old->dirty,
+						   lockdep_is_held(&mem->slots_lock));
+	if (!*dirty)
+		*dirty = lodge_dirty_alloc(mem, npages);
+	return *dirty ? 0 : -ENOMEM;
+}
 
-	if (!old)
-		return -EINVAL;
-	new_slots = slots_copy(slots, old, NULL);
-	if (!new_slots)
+/* The slot that @region wants, which may be @old in another place. */
+static struct lodge_slot *alloc_slot(struct lodge_memory *mem, const struct lodge_slot *old,
+				     const struct kvm_userspace_memory_region2 *region)
+{
+	struct lodge_slot *slot = kzalloc(sizeof(*slot), GFP_KERNEL_ACCOUNT);
+	struct lodge_dirty *dirty;
+
+	if (!slot)
+		return NULL;
+	slot->base_gfn = region->guest_phys_addr >> PAGE_SHIFT;
+	slot->npages = region->memory_size >> PAGE_SHIFT;
+	slot->hva = region->userspace_addr;
+	slot->id = region->slot;
+	if (get_log(mem, old, region->flags, slot->npages, &dirty)) {
+		kfree(slot);
+		return NULL;
+	}
+	set_flags(mem, slot, region->flags, dirty);
+	return slot;
+}
+
+static int slot_add(struct lodge_memory *mem, const struct kvm_userspace_memory_region2 *region)
+{
+	struct lodge_slot *new = alloc_slot(mem, NULL, region);
+	int ret;
+
+	if (!new)
 		return -ENOMEM;
-	publish(mem, new_slots, old, true);
-	mem->nr_pages -= old->npages;
-	if (old->dirty)
-		kvfree_rcu(old->dirty, rcu);
-	kfree_rcu(old, rcu);
+	ret = xa_err(xa_store(&mem->by_id, new->id, new, GFP_KERNEL_ACCOUNT));
+	if (ret) {
+		kvfree(rcu_dereference_protected(new->dirty, true));
+		kfree(new);
+		return ret;
+	}
+	swap_slots(mem, NULL, new);
+	WRITE_ONCE(mem->nr_pages, mem->nr_pages + new->npages);
 	return 0;
 }
 
-/* Creates slot @new, or puts it in place of @old. Takes over @new in any case. */
-static int slot_replace(struct lodge_memory *mem, struct lodge_slots *slots,
-			struct lodge_slot *old, struct lodge_slot *new)
+static int slot_delete(struct lodge_memory *mem, struct lodge_slot *old)
 {
-	bool log = new->flags & KVM_MEM_LOG_DIRTY_PAGES;
-	struct lodge_slots *new_slots = NULL;
-	bool moved, log_began, log_ended;
+	xa_erase(&mem->by_id, old->id);
+	WRITE_ONCE(mem->nr_pages, mem->nr_pages - old->npages);
+	swap_slots(mem, old, NULL);
+	return 0;
+}
 
-	if (log && !READ_ONCE(mem->ring_bytes))
-		new->dirty = old && old->dirty ? old->dirty :
-			     lodge_dirty_alloc(mem, new->npages);
-	if (!log || new->dirty || READ_ONCE(mem->ring_bytes))
-		new_slots = slots_copy(slots, old, new);
-	if (!new_slots) {
-		if (!old || new->dirty != old->dirty)
-			kvfree(new->dirty);
-		kfree(new);
+/* To another guest address, perhaps with other flags. A log goes along. */
+static int slot_move(struct lodge_memory *mem, struct lodge_slot *old,
+		     const struct kvm_userspace_memory_region2 *region)
+{
+	struct lodge_slot *new = alloc_slot(mem, old, region);
+
+	if (!new)
 		return -ENOMEM;
-	}
+	/* There is an entry already: this allocates nothing. */
+	xa_store(&mem->by_id, new->id, new, GFP_KERNEL_ACCOUNT);
+	swap_slots(mem, old, new);
+	return 0;
+}
 
-	moved = old && old->base_gfn != new->base_gfn;
-	log_began = old && !lodge_slot_logs(old) && log;
-	log_ended = old && lodge_slot_logs(old) && !log;
-	publish(mem, new_slots, old, moved);
-	if (log_began && !moved)
-		lodge_dirty_log_begin(mem, new);
-	if (log_ended && !moved)
-		lodge_dirty_log_end(mem, new);
+/* Begins or ends a log. */
+static int slot_set_flags(struct lodge_memory *mem, struct lodge_slot *slot, u32 flags)
+{
+	struct lodge_dirty *dirty, *old;
+	int ret = get_log(mem, slot, flags, slot->npages, &dirty);
 
-	if (!old) {
-		mem->nr_pages += new->npages;
+	if (ret)
+		return ret;
+	old = rcu_dereference_protected(slot->dirty, lockdep_is_held(&mem->slots_lock));
+	spin_lock(&mem->lock);
+	set_flags(mem, slot, flags, dirty);
+	spin_unlock(&mem->lock);
+	if (old && old != dirty)
+		kvfree_rcu(old, rcu);
+
+	if (!(flags & KVM_MEM_LOG_DIRTY_PAGES)) {
+		lodge_dirty_log_end(mem, slot);
 		return 0;
 	}
-	if (old->dirty && !new->dirty)
-		kvfree_rcu(old->dirty, rcu);
-	kfree_rcu(old, rcu);
-	return 0;
+	/* Those that saw no log have written before it begins. */
+	ret = wait_for_accesses(mem);
+	lodge_dirty_log_begin(mem, slot);
+	return ret;
+}
+
+/* Would @region overlap another slot than @old, which it replaces? */
+static bool overlaps(struct lodge_memory *mem, const struct lodge_slot *old, u64 base,
+		     u64 npages)
+{
+	u64 first = base, last = base + npages - 1;
+
+	/* What a moved slot has of its old place is one end of its new one. */
+	if (old && base < old->base_gfn)
+		last = min(last, old->base_gfn - 1);
+	else if (old)
+		first = max(first, old->base_gfn + old->npages);
+	return find_range(mem, first, last);
 }
 
 static int slot_set_locked(struct lodge_memory *mem,
 			   const struct kvm_userspace_memory_region2 *region)
 {
-	struct lodge_slots *slots;
-	struct lodge_slot *old, *new;
+	struct lodge_slot *old = lodge_slot_by_id(mem, region->slot);
 	u64 base = region->guest_phys_addr >> PAGE_SHIFT;
 	u64 npages = region->memory_size >> PAGE_SHIFT;
 
-	slots = rcu_dereference_protected(mem->slots, lockdep_is_held(&mem->slots_lock));
-	old = lodge_slot_by_id(slots, region->slot);
 	if (!npages)
-		return slot_delete(mem, slots, old);
+		return old ? slot_delete(mem, old) : -EINVAL;
 
 	if (!old) {
 		if (mem->nr_pages + npages < mem->nr_pages)
@@ -259,25 +347,15 @@ static int slot_set_locked(struct lodge_memory *mem,
 		if (region->userspace_addr != old->hva || npages != old->npages ||
 		    (region->flags ^ old->flags) & KVM_MEM_READONLY)
 			return -EINVAL;
-		if (base == old->base_gfn && region->flags == old->flags)
-			return 0;
+		if (base == old->base_gfn)
+			return region->flags == old->flags ? 0 :
+			       slot_set_flags(mem, old, region->flags);
 	}
-	if (!old || base != old->base_gfn) {
-		if (overlaps(slots, old, base, npages))
-			return -EEXIST;
-		if (base + npages > lodge_stage2_end_gfn())
-			return -EINVAL;
-	}
-
-	new = kzalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
-	if (!new)
-		return -ENOMEM;
-	new->base_gfn = base;
-	new->npages = npages;
-	new->hva = region->userspace_addr;
-	new->flags = region->flags;
-	new->id = region->slot;
-	return slot_replace(mem, slots, old, new);
+	if (overlaps(mem, old, base, npages))
+		return -EEXIST;
+	if (base + npages > lodge_stage2_end_gfn())
+		return -EINVAL;
+	return old ? slot_move(mem, old, region) : slot_add(mem, region);
 }
 
 int lodge_slot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region2 *region)
@@ -287,7 +365,8 @@ int lodge_slot_set(struct lodge_vm *vm, const struct kvm_userspace_memory_region
 
 	if (ret)
 		return ret;
-	mutex_lock(&mem->slots_lock);
+	if (mutex_lock_killable(&mem->slots_lock))
+		return -EINTR;
 	ret = slot_set_locked(mem, region);
 	mutex_unlock(&mem->slots_lock);
 	return ret;
@@ -316,47 +395,41 @@ unsigned long lodge_get_nr_mmu_pages(struct lodge_vm *vm)
 int lodge_memory_init(struct lodge_vm *vm)
 {
 	struct lodge_memory *mem = &vm->mem;
-	struct lodge_slots *slots = slots_alloc(0);
 	int ret;
 
-	if (!slots)
-		return -ENOMEM;
 	mutex_init(&mem->slots_lock);
 	init_rwsem(&mem->slots_sem);
 	spin_lock_init(&mem->lock);
-	rcu_assign_pointer(mem->slots, slots);
+	seqcount_latch_init(&mem->by_gfn.seq);
+	mem->by_hva = RB_ROOT_CACHED;
+	xa_init(&mem->by_id);
 
 	ret = lodge_stage2_init(mem);
 	if (ret)
-		goto free_slots;
+		return ret;
 	ret = lodge_notifier_attach(mem);
 	if (ret)
-		goto free_tables;
-	return 0;
-
-free_tables:
-	lodge_stage2_destroy(mem);
-free_slots:
-	kvfree(slots);
+		lodge_stage2_destroy(mem);
 	return ret;
 }
 
 void lodge_memory_destroy(struct lodge_vm *vm)
 {
 	struct lodge_memory *mem = &vm->mem;
-	struct lodge_slots *slots;
-	unsigned int i;
+	struct lodge_slot *slot;
+	unsigned long id;
 
 	lodge_notifier_detach(mem);
 	lodge_stage2_destroy(mem);
 
 	/* vCPUs and callbacks are gone: no reader is left. */
-	slots = rcu_dereference_protected(mem->slots, true);
-	for (i = 0; i < slots->nr; i++) {
-		kvfree(slots->slot[i]->dirty);
-		kfree(slots->slot[i]);
+	xa_for_each(&mem->by_id, id, slot)
+		free_slot(slot);
+	xa_destroy(&mem->by_id);
+	while ((slot = mem->strays)) {
+		mem->strays = slot->next_stray;
+		free_slot(slot);
 	}
-	kvfree(slots);
 }
 
 void lodge_memory_module_exit(void)

@@ -317,7 +317,7 @@ bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn
 	if (!(READ_ONCE(*entry) & S2_HOST_WRITABLE))
 		return false;
 
-	slot = lodge_slot_find(lodge_slots_locked(mem), gfn, &vcpu->slot_hint);
+	slot = lodge_slot_find(mem, gfn, &vcpu->slot_hint);
 	if (!slot || slot->flags & KVM_MEM_READONLY)
 		return false;
 	if (lodge_slot_logs(slot)) {

@@ -42,11 +42,6 @@ struct lodge_s2_leaf {
 	bool ram;		/* ordinary memory of the host */
 };
 
-static inline struct lodge_slots *lodge_slots_locked(struct lodge_memory *mem)
-{
-	return rcu_dereference_protected(mem->slots, lockdep_is_held(&mem->lock));
-}
-
 /* stage2.c: 0 or -ENOMEM; no lock. */
 int lodge_stage2_init(struct lodge_memory *mem);
 /* Frees the tables; nobody uses them any more. */
@@ -130,6 +125,9 @@ unsigned int lodge_host_leaf_level(const struct lodge_slot *slot, u64 gfn);
 int lodge_notifier_attach(struct lodge_memory *mem);
 void lodge_notifier_detach(struct lodge_memory *mem);
 void lodge_notifier_exit(void);
+
+/* The lock that guards mem->by_hva together with mem->lock, in which it nests. */
+spinlock_t *lodge_notifier_lock(struct lodge_memory *mem);
 
 /* The count to hand to lodge_notifier_retry(); taken before the hva is looked up. */
 unsigned long lodge_notifier_seq(struct lodge_memory *mem);

@@ -15,6 +15,7 @@
 #include "dirty_ring.h"
 #include "emulate/emulate.h"
 #include "irqchip/irqchip.h"
+#include "memory.h"
 #include "stats.h"
 
 struct lodge_vm;
@@ -244,7 +245,7 @@ struct lodge_vcpu {
 	struct lodge_pio pio;
 	struct lodge_msr_exit msr_exit;
 	struct lodge_ring ring;		/* dirty_ring.c */
-	unsigned int slot_hint;		/* slots.c: index of the last slot found */
+	struct lodge_slot_hint slot_hint;	/* slots.c */
 
 	sigset_t sigmask;
 	bool sigmask_set;

@@ -302,6 +302,90 @@ TEST_F(slots, region2)
 	ASSERT_EQ(0, __vm_set_slot(vm, 1, 0, 0, 0, NULL));
 }
 
+/* Many slots over the same few pages, which come, move and go. */
+#define MANY		500
+#define MANY_GPA(n)	(SLOT_GPA + (u64)(n) * 4 * TEST_PAGE_SIZE)
+
+static volatile u64 many_gpa[MANY];
+static volatile u64 many_nr;
+
+static void guest_sums(u64 arg __maybe_unused)
+{
+	u64 i, sum;
+
+	for (;;) {
+		for (i = sum = 0; i < many_nr; i++)
+			sum = sum * 3 + VOLATILE(u64, many_gpa[i]);
+		GUEST_SYNC(sum);
+	}
+}
+
+static u64 many_sum(struct test_vm *vm, const u64 *gpa, int nr, const char *mem)
+{
+	u64 sum = 0;
+	int i;
+
+	guest_var(vm, many_nr) = (u64)nr;
+	for (i = 0; i < nr; i++) {
+		guest_var(vm, many_gpa[i]) = gpa[i];
+		sum = sum * 3 + *(u64 *)(mem + i % 16 * TEST_PAGE_SIZE);
+	}
+	return sum;
+}
+
+TEST_F(slots, many)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	struct test_vm *vm = &self->vm;
+	char *mem = self->mem;
+	static u64 gpa[MANY];
+	u64 sum;
+	int i;
+
+	for (i = 0; i < 16; i++)
+		*(u64 *)(mem + i * TEST_PAGE_SIZE) = 0x1000 + (u64)i;
+	/* In an order of their own: 7 and MANY have no factor in common. */
+	for (i = 0; i < MANY; i++)
+		gpa[i] = MANY_GPA(i * 7 % MANY);
+	for (i = 0; i < MANY; i++)
+		vm_set_slot(vm, (u32)i + 1, 0, gpa[i], TEST_PAGE_SIZE,
+			    mem + i % 16 * TEST_PAGE_SIZE);
+	vcpu_setup_long(vcpu, guest_sums, 0);
+	sum = many_sum(vm, gpa, MANY, mem);
+	ASSERT_EQ(sum, vcpu_run_to_sync(vcpu));
+	/* One page changes behind all slots that have it. */
+	ASSERT_EQ(0, madvise(mem + 3 * TEST_PAGE_SIZE, TEST_PAGE_SIZE, MADV_DONTNEED));
+	sum = many_sum(vm, gpa, MANY, mem);
+	ASSERT_EQ(sum, vcpu_run_to_sync(vcpu));
+
+	/* None fits on or across another; each moves by less than its distance. */
+	for (i = 0; i < MANY; i++) {
+		ASSERT_EQ(-EEXIST, __vm_set_slot(vm, (u32)i + 1, 0, gpa[(i + 1) % MANY],
+						 TEST_PAGE_SIZE, mem + i % 16 * TEST_PAGE_SIZE));
+		gpa[i] += (u64)(i % 4) * TEST_PAGE_SIZE;
+		vm_set_slot(vm, (u32)i + 1, 0, gpa[i], TEST_PAGE_SIZE,
+			    mem + i % 16 * TEST_PAGE_SIZE);
+	}
+	ASSERT_EQ(-EEXIST, __vm_set_slot(vm, MANY + 1, 0, SLOT_GPA, MANY * 4 * TEST_PAGE_SIZE,
+					 mem));
+	sum = many_sum(vm, gpa, MANY, mem);
+	ASSERT_EQ(sum, vcpu_run_to_sync(vcpu));
+	for (i = 0; i < MANY; i++) {
+		vm_set_slot(vm, (u32)i + 1, 0, 0, 0, NULL);
+		if (i % 50)
+			continue;
+		/* The first that is left, and what was. */
+		sum = many_sum(vm, &gpa[i + 1], 1, mem);
+		sum = *(u64 *)(mem + (i + 1) % 16 * TEST_PAGE_SIZE);
+		ASSERT_EQ(sum, vcpu_run_to_sync(vcpu));
+		many_sum(vm, &gpa[i], 1, mem);
+		vcpu_run_expect(vcpu, KVM_EXIT_MMIO);
+		ASSERT_EQ(gpa[i], vcpu->run->mmio.phys_addr);
+		vcpu_run_to_sync(vcpu);
+	}
+	ASSERT_EQ(0, __vm_set_slot(vm, 1, 0, SLOT_GPA, 2 * SLOT_SIZE, mem));
+}
+
 TEST_F(slots, shadow_pages)
 {
 	struct test_vm *vm = &self->vm;
