@@ -375,6 +375,29 @@ static void add_address_sizes(struct leaf_table *t)
 	e->edx = 0;
 }
 
+/*
+ * Speculative return stack overflow: what the kernel found out about this CPU, and the
+ * barrier that a guest may use against it. Bits of leaf 0x80000021's EAX.
+ */
+static u32 srso_bits(void)
+{
+	u32 bits = 0;
+
+#ifdef X86_FEATURE_SBPB
+	if (boot_cpu_has(X86_FEATURE_SBPB))
+		bits |= BIT(27);
+	if (boot_cpu_has(X86_FEATURE_IBPB_BRTYPE))
+		bits |= BIT(28);
+	if (boot_cpu_has(X86_FEATURE_SRSO_NO))
+		bits |= BIT(29);
+#endif
+#ifdef X86_FEATURE_SRSO_USER_KERNEL_NO
+	if (boot_cpu_has(X86_FEATURE_SRSO_USER_KERNEL_NO))
+		bits |= BIT(30);
+#endif
+	return bits;
+}
+
 static void add_extended_leaf(struct leaf_table *t, u32 function)
 {
 	struct kvm_cpuid_entry2 *e;
@@ -431,6 +454,7 @@ static void add_extended_leaf(struct leaf_table *t, u32 function)
 		if (e) {
 			/* No nested data breakpoints; LFENCE serializes; NULL clears base */
 			e->eax = cpuid_eax(function) & (BIT(0) | BIT(2) | BIT(6));
+			e->eax |= srso_bits();
 			if (boot_cpu_has(X86_FEATURE_LFENCE_RDTSC))
 				e->eax |= BIT(2);
 			if (!boot_cpu_has_bug(X86_BUG_NULL_SEG))
@@ -702,6 +726,9 @@ static void update_dependents(struct lodge_vcpu *vcpu)
 	vcpu->maxphyaddr = guest_phys_bits(vcpu);
 	vcpu->phys_reserved = ~(BIT_ULL(vcpu->maxphyaddr) - 1);
 	vcpu->cr4_reserved = guest_cr4_reserved(vcpu);
+
+	e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, 0x80000021, 0);
+	vcpu->has_sbpb = e && (e->eax & srso_bits() & BIT(27));
 
 	e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, 0xd, 0);
 	vcpu->xcr0_supported = e ? guest_xfeatures(e) : 0;

@@ -666,14 +666,17 @@ static int write_spec_ctrl(struct lodge_vcpu *vcpu, u64 data, bool host)
 
 static int write_pred_cmd(struct lodge_vcpu *vcpu, u64 data, bool host)
 {
-	if (!host && !lodge_guest_has(vcpu, X86_FEATURE_SPEC_CTRL) &&
-	    !lodge_guest_has(vcpu, X86_FEATURE_AMD_IBPB))
-		return 1;
-	if ((data & ~PRED_CMD_IBPB) || !boot_cpu_has(X86_FEATURE_IBPB))
+	u64 allowed = vcpu->has_sbpb ? PRED_CMD_SBPB : 0;
+
+	if (boot_cpu_has(X86_FEATURE_IBPB) &&
+	    (host || lodge_guest_has(vcpu, X86_FEATURE_SPEC_CTRL) ||
+	     lodge_guest_has(vcpu, X86_FEATURE_AMD_IBPB)))
+		allowed |= PRED_CMD_IBPB;
+	if (!allowed || (data & ~allowed))
 		return 1;
 	/* On whatever CPU this is: a vCPU that moves gets a barrier anyway. */
 	if (data)
-		wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+		wrmsrl(MSR_IA32_PRED_CMD, data);
 	return 0;
 }
 

@@ -218,6 +218,7 @@ struct lodge_vcpu {
 	u64 cr4_reserved;		/* cpuid.c: bits the guest may not set */
 	u64 xcr0_supported;
 	u8 maxphyaddr;
+	bool has_sbpb;		/* the guest may set PRED_CMD.SBPB */
 	bool has_spec_ctrl;		/* the guest may use MSR_IA32_SPEC_CTRL */
 	u64 phys_reserved;		/* bits from maxphyaddr up */
 
