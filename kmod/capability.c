@@ -7,9 +7,11 @@
 #include <linux/cpumask.h>
 #include <linux/minmax.h>
 #include <linux/uaccess.h>
+#include <asm/cpufeature.h>
 
 #include "kernel_compat.h"
 #include "capability.h"
+#include "debug.h"
 #include "dirty_ring.h"
 #include "state.h"
 #include "vm.h"
@@ -56,6 +58,8 @@ static bool is_there(long ext)
 	case KVM_CAP_EXCEPTION_PAYLOAD:
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
 	case KVM_CAP_DEBUGREGS:
+	case KVM_CAP_SET_GUEST_DEBUG:
+	case KVM_CAP_X86_ROBUST_SINGLESTEP:
 	case KVM_CAP_XSAVE:
 	case KVM_CAP_XCRS:
 	case KVM_CAP_SREGS2:
@@ -89,6 +93,20 @@ static bool is_there(long ext)
 	default:
 		return false;
 	}
+}
+
+/*
+ * What may run without an exit. In MWAIT the CPU must wake up by itself from any state:
+ * its timer must not stop.
+ */
+static u64 direct_exits(void)
+{
+	u64 exits = KVM_X86_DISABLE_EXITS_PAUSE | KVM_X86_DISABLE_EXITS_HLT;
+
+	if (boot_cpu_has(X86_FEATURE_MWAIT) && boot_cpu_has(X86_FEATURE_ARAT) &&
+	    !boot_cpu_has_bug(X86_BUG_MONITOR))
+		exits |= KVM_X86_DISABLE_EXITS_MWAIT;
+	return exits;
 }
 
 int lodge_check_extension(struct lodge_vm *vm, long ext)
@@ -129,6 +147,10 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return lodge_has_tsc_scaling();
 	case KVM_CAP_XSAVE2:
 		return lodge_xsave_size();
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return direct_exits();
+	case KVM_CAP_SET_GUEST_DEBUG2:
+		return LODGE_GUEST_DEBUG;
 	case KVM_CAP_MCE:
 		return LODGE_MCE_BANKS;
 	case KVM_CAP_ADJUST_CLOCK:
@@ -136,6 +158,22 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	default:
 		return is_there(ext);
 	}
+}
+
+/* 0; -EINVAL: not allowed here, or there is a vCPU, whose exits are set up. */
+static int disable_exits(struct lodge_vm *vm, u64 exits)
+{
+	int r = -EINVAL;
+
+	if (exits & ~direct_exits())
+		return r;
+	mutex_lock(&vm->lock);
+	if (!vm->nr_vcpus) {
+		vm->direct |= exits;
+		r = 0;
+	}
+	mutex_unlock(&vm->lock);
+	return r;
 }
 
 int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user *user)
@@ -160,6 +198,8 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 			return -EINVAL;
 		WRITE_ONCE(vm->msr_exits, cap.args[0]);
 		return 0;
+	case KVM_CAP_X86_DISABLE_EXITS:
+		return disable_exits(vm, cap.args[0]);
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 		if (cap.args[0] & ~1ull)
 			return -EINVAL;

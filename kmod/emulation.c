@@ -10,6 +10,7 @@
 #include <asm/trapnr.h>
 
 #include "kernel_compat.h"
+#include "debug.h"
 #include "exits.h"
 #include "memory.h"
 #include "state.h"
@@ -36,7 +37,7 @@ static int translate(struct lodge_vcpu *vcpu, u64 linear, u32 access, u64 *gpa)
 	if (!r)
 		return EMUL_DONE;
 	if (r < 0)
-		return EMUL_UNHANDLED;
+		return r == -EAGAIN ? EMUL_AGAIN : EMUL_UNHANDLED;
 	lodge_queue_page_fault(vcpu, linear, error);
 	return EMUL_FAULT;
 }
@@ -349,14 +350,20 @@ void lodge_emul_ctxt(struct lodge_vcpu *vcpu, struct emul_ctxt *ctxt)
 		.efer = vcpu->st.efer,
 		.io_buf = vcpu->pio_data,
 		.io_buf_size = PAGE_SIZE,
-		.rep_limit = REP_LIMIT,
+		/* A step is one iteration. */
+		.rep_limit = lodge_is_stepped(vcpu) ? 1 : REP_LIMIT,
 	};
 }
 
-/* The emulator does not know this one: user space gets the bytes, user code a #UD. */
+/*
+ * The emulator does not know this one: user space gets the bytes, and what the CPU said
+ * of the exit behind them. Code at CPL 3 gets a #UD instead, unless user space wants all.
+ */
 static int emulation_failure(struct lodge_vcpu *vcpu, const struct emul_insn *insn)
 {
+	const struct lodge_exit *exit = &vcpu->exit;
 	struct kvm_run *run = vcpu->run;
+	unsigned int n = 1;		/* data[0] is flags */
 
 	vcpu->stats.insn_emulation_fail++;
 	/* A VMM that wants to see every failure also decides what comes of it. */
@@ -367,13 +374,22 @@ static int emulation_failure(struct lodge_vcpu *vcpu, const struct emul_insn *in
 	}
 
 	run->exit_reason = KVM_EXIT_INTERNAL_ERROR;
+	memset(&run->internal, 0, sizeof(run->internal));
 	run->emulation_failure.suberror = KVM_INTERNAL_ERROR_EMULATION;
-	run->emulation_failure.ndata = 3;	/* flags; size and bytes are two words */
-	run->emulation_failure.flags = KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
-	run->emulation_failure.insn_size = insn->length;
-	memcpy(run->emulation_failure.insn_bytes, insn->bytes, insn->length);
-	memset(run->emulation_failure.insn_bytes + insn->length, 0x90,
-	       sizeof(run->emulation_failure.insn_bytes) - insn->length);
+	if (insn->length) {
+		run->emulation_failure.flags =
+			KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES;
+		run->emulation_failure.insn_size = insn->length;
+		memset(run->emulation_failure.insn_bytes, 0x90,
+		       sizeof(run->emulation_failure.insn_bytes));
+		memcpy(run->emulation_failure.insn_bytes, insn->bytes, insn->length);
+		n += 2;
+	}
+	run->internal.data[n++] = exit->code;
+	run->internal.data[n++] = exit->info1;
+	run->internal.data[n++] = exit->info2;
+	/* No event was being delivered: two words of 0. */
+	run->emulation_failure.ndata = n + 2;
 	return LODGE_TO_USER;
 }
 
@@ -425,8 +441,8 @@ static int execute(struct lodge_vcpu *vcpu)
 		vcpu->ev.shadow = 0;
 		fallthrough;
 	case EMUL_AGAIN:
-		if (ctxt.single_step && (r == EMUL_DONE || ctxt.retired))
-			lodge_queue_debug(vcpu, DR_STEP);
+		if (unlikely(ctxt.single_step || vcpu->debug) && (r == EMUL_DONE || ctxt.retired))
+			lodge_stepped(vcpu, ctxt.single_step);
 		return LODGE_REENTER;
 	case EMUL_EXCEPTION:
 		lodge_queue_emul_exception(vcpu, &ctxt.exception);
@@ -456,6 +472,7 @@ int lodge_emulate(struct lodge_vcpu *vcpu)
 			lodge_queue_emul_exception(vcpu, &ctxt.exception);
 			return LODGE_REENTER;
 		case EMUL_FAULT:
+		case EMUL_AGAIN:
 			return LODGE_REENTER;
 		default:
 			e->insn.length = 0;

@@ -11,12 +11,11 @@
 
 #include "kernel_compat.h"
 #include "backend.h"
+#include "debug.h"
 #include "events.h"
 #include "state.h"
 #include "trace.h"
 #include "vm.h"
-
-#define DR7_GD	BIT_ULL(13)	/* general detect: any MOV DR raises #DB */
 
 enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT };
 
@@ -55,6 +54,7 @@ static void queue_exception(struct lodge_vcpu *vcpu, u8 vector, bool has_error, 
 	struct lodge_exception *ex = &vcpu->ev.ex;
 
 	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	vcpu->ev.soft = false;
 	if (ex->pending || ex->injected) {
 		enum exception_class first = exception_class(ex->vector);
 		enum exception_class second = exception_class(vector);
@@ -100,6 +100,25 @@ void lodge_queue_page_fault(struct lodge_vcpu *vcpu, u64 cr2, u32 error)
 void lodge_queue_debug(struct lodge_vcpu *vcpu, u64 dr6_bits)
 {
 	queue_exception(vcpu, X86_TRAP_DB, false, 0, true, dr6_bits);
+}
+
+void lodge_queue_soft(struct lodge_vcpu *vcpu, u8 vector, bool irq, u64 next)
+{
+	struct lodge_events *ev = &vcpu->ev;
+
+	if (irq) {
+		ev->irq_injected = true;
+		ev->irq_soft = true;
+		ev->irq_vector = vector;
+	} else {
+		lodge_queue_exception(vcpu, vector);
+		/* It became something else. */
+		if (ev->ex.vector != vector)
+			return;
+	}
+	ev->soft = true;
+	ev->soft_sized = true;
+	ev->soft_rip = next;
 }
 
 void lodge_queue_emul_exception(struct lodge_vcpu *vcpu, const struct emul_exception *ex)
@@ -188,8 +207,35 @@ bool lodge_ready_for_user_irq(struct lodge_vcpu *vcpu)
 	       !ev->ex.pending && !ev->ex.injected && !ev->nmi_injected;
 }
 
+/* Its frame shows what follows the instruction, which counts as executed now. */
+static void retire_soft(struct lodge_vcpu *vcpu)
+{
+	struct lodge_events *ev = &vcpu->ev;
+
+	if (ev->ex.injected ? ev->ex.vector != X86_TRAP_BP && ev->ex.vector != X86_TRAP_OF :
+			      !ev->irq_injected || !ev->irq_soft)
+		return;
+	ev->soft = false;
+	if (!ev->soft_sized)
+		return;
+	ev->soft_injected = true;
+	ev->soft_from = vcpu->st.rip;
+	vcpu->st.rip = ev->soft_rip;
+}
+
+void lodge_unretire_soft(struct lodge_vcpu *vcpu)
+{
+	struct lodge_events *ev = &vcpu->ev;
+
+	ev->soft = true;
+	ev->soft_injected = false;
+	vcpu->st.rip = ev->soft_from;
+}
+
 static void inject(struct lodge_vcpu *vcpu, u8 vector, bool again)
 {
+	if (unlikely(vcpu->ev.soft))
+		retire_soft(vcpu);
 	trace_lodge_inject(vcpu->id, vector, again);
 	lodge_backend->inject(vcpu);
 }
@@ -279,6 +325,10 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 		inject_new_exception(vcpu);
 		busy = true;
 	}
+	/* A step of the debugger's must not lead into a handler. */
+	if (unlikely(vcpu->debug & KVM_GUESTDBG_BLOCKIRQ))
+		return;
+
 	if (!busy && ev->nmi_pending && nmi_allowed(vcpu)) {
 		ev->nmi_pending--;
 		ev->nmi_masked = true;

@@ -21,6 +21,9 @@ static inline bool lodge_events_due(const struct lodge_vcpu *vcpu)
  */
 void lodge_prepare_events(struct lodge_vcpu *vcpu);
 
+/* INTn, INT3 or INTO was to go in, and no entry came: RIP is at the instruction again. */
+void lodge_unretire_soft(struct lodge_vcpu *vcpu);
+
 /* An interrupt waits that RFLAGS.IF and the interrupt shadow alone may hold back. */
 bool lodge_has_irq(struct lodge_vcpu *vcpu);
 

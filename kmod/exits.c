@@ -16,6 +16,7 @@
 #include <asm/trapnr.h>
 
 #include "kernel_compat.h"
+#include "debug.h"
 #include "exits.h"
 #include "memory.h"
 #include "state.h"
@@ -27,8 +28,8 @@ void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip)
 	vcpu->st.rip = next_rip;
 	vcpu->st.rflags &= ~(u64)X86_EFLAGS_RF;
 	vcpu->ev.shadow = 0;
-	if (unlikely(vcpu->st.rflags & X86_EFLAGS_TF))
-		lodge_queue_debug(vcpu, DR_STEP);
+	if (unlikely((vcpu->st.rflags & X86_EFLAGS_TF) || vcpu->debug))
+		lodge_stepped(vcpu, vcpu->st.rflags & X86_EFLAGS_TF);
 }
 
 int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn)
@@ -43,6 +44,7 @@ int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn)
 		lodge_queue_emul_exception(vcpu, &ctxt.exception);
 		return LODGE_REENTER;
 	case EMUL_FAULT:
+	case EMUL_AGAIN:
 		return LODGE_REENTER;
 	default:
 		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, 0, 0);

@@ -38,6 +38,7 @@
 #define PTE_KEY_MASK	15
 
 #define MAX_LEVELS	5
+#define WALK_TRIES	16
 
 enum walk_mode { WALK_32, WALK_PAE, WALK_LONG };
 
@@ -288,6 +289,7 @@ static u64 leaf_gpa(const struct walk *w)
 
 int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *error)
 {
+	unsigned int tries = WALK_TRIES;
 	struct walk w;
 	u64 table;
 	int ret;
@@ -305,10 +307,23 @@ int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *erro
 		if (ret)
 			return ret;
 		/* Another vCPU that keeps changing the entries must not hold us for ever. */
-		if (fatal_signal_pending(current))
-			return -EFAULT;
+		if (!tries--)
+			return -EAGAIN;
 	} while (set_accessed_dirty(&w));
 
 	*gpa = leaf_gpa(&w);
 	return 0;
+}
+
+void lodge_translate(struct lodge_vcpu *vcpu, struct kvm_translation *tr)
+{
+	u64 gpa;
+	u32 error;
+
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	tr->valid = !lodge_walk(vcpu, tr->linear_address, 0, &gpa, &error);
+	tr->physical_address = tr->valid ? gpa : ~0ull;
+	/* What KVM says, whatever the tables do. */
+	tr->writeable = 1;
+	tr->usermode = 0;
 }

@@ -197,8 +197,9 @@ enum lodge_fault {		/* not an errno */
 
 /*
  * Resolves a stage-2 fault of @vcpu at @gpa, in the vCPU's thread. May sleep in the
- * host's fault handler. enum lodge_fault, or -EFAULT (nothing mapped at the hva, or
- * not for writing), -ENOMEM. When a signal interrupted it, and when a poisoned host page
+ * host's fault handler. enum lodge_fault, or -EFAULT (nothing mapped at the hva, or not
+ * for writing, or the host has no page for it, as KVM puts it), -ENOMEM (none for our own
+ * tables). When a signal interrupted it, and when a poisoned host page
  * raised SIGBUS as in KVM: LODGE_FAULT_MAPPED, since the run loop looks at signals.
  */
 int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
@@ -255,9 +256,13 @@ int lodge_cmpxchg_gpa(struct lodge_vcpu *vcpu, u64 gpa, void *old, const void *n
 /*
  * Walks the guest's own page tables (needs LODGE_ST_CRS and _SEGS valid), sets A and
  * D bits as a CPU does. 0 and *gpa; or 1 and *error = the #PF error code; or -EFAULT
- * when a table lies outside memory. At CPL 3 an access without LODGE_WALK_USER counts
- * as implicit. The caller has checked that @gva is canonical.
+ * when a table lies outside memory; or -EAGAIN when others keep changing the entries:
+ * enter the guest again. At CPL 3 an access without LODGE_WALK_USER counts as implicit.
+ * The caller has checked that @gva is canonical.
  */
 int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *error);
+
+/* KVM_TRANSLATE: as a read by the supervisor. */
+void lodge_translate(struct lodge_vcpu *vcpu, struct kvm_translation *tr);
 
 #endif

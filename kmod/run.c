@@ -11,6 +11,7 @@
 
 #include "kernel_compat.h"
 #include "backend.h"
+#include "debug.h"
 #include "events.h"
 #include "exits.h"
 #include "guest_time.h"
@@ -91,6 +92,8 @@ static int run_window(struct lodge_vcpu *vcpu)
 
 		lodge_fpu_save(vcpu);
 		lodge_backend->window_close(vcpu);
+		if (unlikely(vcpu->ev.soft_injected))
+			lodge_unretire_soft(vcpu);
 		WRITE_ONCE(vcpu->mode, LODGE_OUTSIDE);
 
 		/*
@@ -228,6 +231,8 @@ static int run_loop(struct lodge_vcpu *vcpu)
 		if (r <= 0)
 			return r;
 
+		if (unlikely(lodge_test_request(vcpu, LODGE_REQ_DEBUG)))
+			return lodge_exit_step(vcpu);
 		if (lodge_wants_irq_window(vcpu) && lodge_ready_for_user_irq(vcpu)) {
 			run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 			return 0;
@@ -291,8 +296,12 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
 		r = lodge_complete_emulation(vcpu);
 	if (r != LODGE_REENTER)
 		return r;
+	if (unlikely(lodge_test_request(vcpu, LODGE_REQ_DEBUG)) && lodge_step_reported(vcpu))
+		return LODGE_TO_USER;
 	if (lodge_immediate_exit(run))
 		return -EINTR;
+	if (unlikely(vcpu->debug || vcpu->ev.soft))
+		lodge_debug_prepare(vcpu);
 
 	/* Registers and controllers may have changed between the calls. */
 	lodge_make_request(vcpu, LODGE_REQ_EVENT);
@@ -304,8 +313,9 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
  * @vcpu: the vCPU, its mutex held
  *
  * Return: 0 with kvm_run->exit_reason filled; -EINTR for a signal or immediate_exit;
- * -EAGAIN after a wait for SIPI; -EINVAL; -EFAULT, -ENOMEM for guest memory that the
- * host cannot provide; -EIO for a dead VM.
+ * -EAGAIN after a wait for SIPI; -EINVAL; -EFAULT for guest memory that the host cannot
+ * provide, for want of memory too, as in KVM; -ENOMEM for want of memory of our own;
+ * -EIO for a dead VM.
  */
 int lodge_vcpu_run(struct lodge_vcpu *vcpu)
 {

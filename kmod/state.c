@@ -13,13 +13,11 @@
 #include <asm/trapnr.h>
 
 #include "backend.h"
+#include "debug.h"
 #include "events.h"
 #include "kernel_compat.h"
 #include "state.h"
 #include "vm.h"
-
-/* DR6 bits that read as 1 unless what they stand for happened. */
-#define DR6_ACTIVE_LOW	0xffff0ff0ull
 
 void __lodge_state_get(struct lodge_vcpu *vcpu, u32 groups)
 {
@@ -59,6 +57,7 @@ void lodge_set_regs(struct lodge_vcpu *vcpu, const struct kvm_regs *regs)
 	vcpu->st.rflags = regs->rflags | X86_EFLAGS_FIXED;
 	/* An exception not yet delivered belongs to the registers that were replaced. */
 	vcpu->ev.ex.pending = false;
+	vcpu->ev.soft_sized = false;
 	lodge_make_request(vcpu, LODGE_REQ_EVENT);
 }
 
@@ -390,6 +389,7 @@ int lodge_set_events(struct lodge_vcpu *vcpu, const struct kvm_vcpu_events *even
 	ev->irq_injected = events->interrupt.injected;
 	ev->irq_vector = events->interrupt.nr;
 	ev->irq_soft = events->interrupt.soft;
+	lodge_debug_soft_event(vcpu);
 	if (events->flags & KVM_VCPUEVENT_VALID_SHADOW)
 		ev->shadow = events->interrupt.shadow &
 			     (KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS);

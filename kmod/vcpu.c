@@ -24,6 +24,7 @@
 #include "kernel_compat.h"
 #include "backend.h"
 #include "capability.h"
+#include "debug.h"
 #include "irqchip.h"
 #include "main.h"
 #include "pv.h"
@@ -217,6 +218,7 @@ void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->ev.nmi_masked = false;
 	vcpu->ev.nmi_pending = 0;
 	vcpu->ev.shadow = 0;
+	vcpu->ev.soft = false;
 	vcpu->ev.user_irq = -1;
 	atomic_set(&vcpu->ev.nmi_queued, 0);
 	vcpu->cr8 = 0;
@@ -411,6 +413,7 @@ union vcpu_state {
 	struct kvm_mp_state mp_state;
 	struct kvm_xcrs xcrs;
 	struct kvm_x86_mce mce;
+	struct kvm_guest_debug guest_debug;
 };
 
 static long ioctl_get_state(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
@@ -484,6 +487,8 @@ static long ioctl_set_state(struct lodge_vcpu *vcpu, unsigned int cmd, void __us
 		return take(&s, cmd, argp) ?: lodge_set_mp_state(vcpu, &s.mp_state);
 	case KVM_SET_XCRS:
 		return take(&s, cmd, argp) ?: lodge_set_xcrs(vcpu, &s.xcrs);
+	case KVM_SET_GUEST_DEBUG:
+		return take(&s, cmd, argp) ?: lodge_set_guest_debug(vcpu, &s.guest_debug);
 	case KVM_X86_SET_MCE:
 		return take(&s, cmd, argp) ?: lodge_set_mce(vcpu, &s.mce);
 	default:
@@ -612,6 +617,16 @@ static long ioctl_pre_fault(struct lodge_vcpu *vcpu, void __user *argp)
 	return copy_to_user(argp, &range, sizeof(range)) ? -EFAULT : r;
 }
 
+static long ioctl_translate(struct lodge_vcpu *vcpu, void __user *argp)
+{
+	struct kvm_translation tr;
+
+	if (copy_from_user(&tr, argp, sizeof(tr)))
+		return -EFAULT;
+	lodge_translate(vcpu, &tr);
+	return copy_to_user(argp, &tr, sizeof(tr)) ? -EFAULT : 0;
+}
+
 /* vcpu->mutex is held. */
 static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long arg)
 {
@@ -644,6 +659,8 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return ioctl_tpr_access_reporting(vcpu, argp);
 	case KVM_SET_VAPIC_ADDR:
 		return ioctl_set_vapic_addr(vcpu, argp);
+	case KVM_TRANSLATE:
+		return ioctl_translate(vcpu, argp);
 	case KVM_INTERRUPT:
 		return ioctl_interrupt(vcpu, argp);
 	case KVM_NMI:

@@ -99,6 +99,10 @@ struct lodge_events {
 	bool nmi_masked;	/* blocked until IRET */
 	u8 nmi_pending;		/* taken from nmi_queued, at most 2 */
 	u8 shadow;		/* KVM_X86_SHADOW_INT_STI | _MOV_SS */
+	bool soft;		/* the event comes from INTn, INT3 or INTO, where RIP is now */
+	bool soft_sized;	/* and soft_rip is behind that instruction */
+	bool soft_injected;	/* it went in: RIP was soft_from before */
+	u64 soft_rip, soft_from;
 	int user_irq;		/* KVM_INTERRUPT without an in-kernel PIC: vector, or -1 */
 	atomic_t nmi_queued;	/* shared: KVM_NMI, LAPIC */
 };
@@ -118,6 +122,7 @@ enum lodge_request {
 	LODGE_REQ_IOAPIC_EOI,	/* KVM_EXIT_IOAPIC_EOI for eoi_vector */
 	LODGE_REQ_TPR_ACCESS,	/* KVM_EXIT_TPR_ACCESS for tpr_rip */
 	LODGE_REQ_RING_FULL,	/* the dirty ring was too full, perhaps still is */
+	LODGE_REQ_DEBUG,	/* KVM_EXIT_DEBUG: a step is done */
 	LODGE_REQ_INTERCEPTS,	/* which MSRs the guest may reach without an exit */
 };
 
@@ -159,6 +164,21 @@ struct lodge_msr_exit {			/* msr_filter.c */
 	u64 rip, next_rip;
 };
 
+/* What the instruction to be stepped over does to RFLAGS, where a step's TF shows. */
+enum lodge_step_insn {
+	LODGE_STEP_PLAIN,
+	LODGE_STEP_PUSHF,
+	LODGE_STEP_LOADS_FLAGS,		/* POPF, IRET */
+	LODGE_STEP_SYSCALL,
+	LODGE_STEP_SYSRET,
+};
+
+struct lodge_debug {			/* debug.c */
+	u64 dr[4], dr7;			/* user space's, with KVM_GUESTDBG_USE_HW_BP */
+	u64 done_rip;			/* where the step of LODGE_REQ_DEBUG ended */
+	enum lodge_step_insn insn;	/* at RIP, as KVM_RUN began */
+};
+
 struct lodge_kvmclock {			/* clock.c */
 	u64 msr;			/* MSR_KVM_SYSTEM_TIME value; bit 0: enabled */
 	unsigned long refreshed;	/* jiffies of the last update */
@@ -185,6 +205,7 @@ struct lodge_vcpu {
 	bool flush_tlb;			/* guest translations of this vCPU are stale */
 	bool dr_touched;		/* load the guest's DRs in the next window */
 	bool tpr_window;		/* backend->tpr_window() is on */
+	u32 debug;			/* KVM_GUESTDBG_*; 0: nobody debugs the guest */
 	bool user_pic;			/* no PIC in the kernel: KVM_INTERRUPT may come */
 	u8 cr8;				/* the guest's TPR >> 4; the LAPIC has the full one */
 	u64 stage2_flushed;		/* mem.flush_gen this vCPU has acted on */
@@ -246,6 +267,7 @@ struct lodge_vcpu {
 	struct lodge_pio pio;
 	struct lodge_msr_exit msr_exit;
 	struct lodge_ring ring;		/* dirty_ring.c */
+	struct lodge_debug dbg;
 	struct lodge_slot_hint slot_hint;	/* slots.c */
 
 	sigset_t sigmask;
@@ -335,6 +357,11 @@ void lodge_queue_exception(struct lodge_vcpu *vcpu, u8 vector);
 void lodge_queue_exception_error(struct lodge_vcpu *vcpu, u8 vector, u32 error);
 void lodge_queue_page_fault(struct lodge_vcpu *vcpu, u64 cr2, u32 error);
 void lodge_queue_debug(struct lodge_vcpu *vcpu, u64 dr6_bits);
+/*
+ * #BP or #OF of an instruction at RIP: @next is behind it. As for INTn, @vector may be
+ * any, with @irq.
+ */
+void lodge_queue_soft(struct lodge_vcpu *vcpu, u8 vector, bool irq, u64 next);
 void lodge_queue_emul_exception(struct lodge_vcpu *vcpu, const struct emul_exception *ex);
 static inline void lodge_queue_gp(struct lodge_vcpu *vcpu)
 {

@@ -7,11 +7,11 @@
 #define pr_fmt(fmt) "lodge: " fmt
 
 #include <linux/sched.h>
-#include <asm/debugreg.h>
 #include <asm/trapnr.h>
 #include <uapi/asm/svm.h>
 
 #include "../kernel_compat.h"
+#include "../debug.h"
 #include "../exits.h"
 #include "../memory.h"
 #include "../pv.h"
@@ -78,31 +78,14 @@ static int svm_exit_npf(struct lodge_vcpu *vcpu)
 }
 
 /*
- * #DB and #AC exit only so that their delivery cannot loop in microcode for ever: the
- * guest gets them back. DR6 in the VMCB already tells the guest why.
+ * #DB and #AC exit only so that their delivery cannot loop in microcode for ever, and #BP
+ * and the others for a debugger: the guest gets them back.
  */
-static int svm_exit_db(struct lodge_vcpu *vcpu)
+static int svm_exit_exception(struct lodge_vcpu *vcpu, u8 vector)
 {
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	if (svm->stepped) {
-		/* The step was ours, for an NMI that waits; unless the guest stepped too. */
-		vcpu->ev.nmi_masked = false;
-		lodge_make_request(vcpu, LODGE_REQ_EVENT);
-		lodge_state_edit(vcpu, LODGE_ST_DRS);
-		if (!svm->step_tf)
-			vcpu->st.dr6 &= ~(u64)DR_STEP;
-		if (!(vcpu->st.dr6 & (DR_STEP | DR_TRAP_BITS)))
-			return LODGE_REENTER;
-	}
-	lodge_queue_exception(vcpu, X86_TRAP_DB);
-	return LODGE_REENTER;
-}
-
-static int svm_exit_ac(struct lodge_vcpu *vcpu)
-{
-	lodge_queue_exception_error(vcpu, X86_TRAP_AC, 0);
-	return LODGE_REENTER;
+	if (vector == X86_TRAP_DB)
+		return svm_exit_db(vcpu);
+	return lodge_exit_exception(vcpu, vector, vcpu->exit.info1, vcpu->exit.info2);
 }
 
 static int svm_exit_vintr(struct lodge_vcpu *vcpu)
@@ -131,6 +114,8 @@ static int svm_exit_iret(struct lodge_vcpu *vcpu)
  */
 static int svm_exit_dr(struct lodge_vcpu *vcpu)
 {
+	if (vcpu->debug)
+		return lodge_exit_dr_access(vcpu);
 	vcpu->dr_touched = true;
 	return LODGE_REENTER;
 }
@@ -181,8 +166,6 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_WRITE_CR8]		= svm_exit_cr8_write,
 	[SVM_EXIT_READ_DR0 ... SVM_EXIT_READ_DR0 + 15] = svm_exit_dr,
 	[SVM_EXIT_WRITE_DR0 ... SVM_EXIT_WRITE_DR0 + 15] = svm_exit_dr,
-	[SVM_EXIT_EXCP_BASE + X86_TRAP_DB] = svm_exit_db,
-	[SVM_EXIT_EXCP_BASE + X86_TRAP_AC] = svm_exit_ac,
 	[SVM_EXIT_INTR]			= svm_exit_host_event,
 	[SVM_EXIT_NMI]			= svm_exit_host_event,
 	[SVM_EXIT_SMI]			= svm_exit_host_event,
@@ -193,6 +176,7 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_CPUID]		= lodge_exit_cpuid,
 	[SVM_EXIT_RSM]			= lodge_exit_ud,
 	[SVM_EXIT_IRET]			= svm_exit_iret,
+	[SVM_EXIT_SWINT]		= lodge_exit_software_interrupt,
 	[SVM_EXIT_INVD]			= lodge_exit_nop,
 	[SVM_EXIT_PAUSE]		= lodge_exit_pause,
 	[SVM_EXIT_HLT]			= lodge_exit_hlt,
@@ -262,6 +246,8 @@ int svm_exit(struct lodge_vcpu *vcpu)
 
 	if (code == SVM_EXIT_NPF)
 		return svm_exit_npf(vcpu);
+	if (code >= SVM_EXIT_EXCP_BASE && code < SVM_EXIT_EXCP_BASE + 32)
+		return svm_exit_exception(vcpu, code - SVM_EXIT_EXCP_BASE);
 	if (code < ARRAY_SIZE(svm_exits)) {
 		code = array_index_nospec(code, ARRAY_SIZE(svm_exits));
 		if (svm_exits[code])

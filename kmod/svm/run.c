@@ -14,6 +14,8 @@
 
 #include "../kernel_compat.h"
 #include "../guest_time.h"
+#include "../debug.h"
+#include "../events.h"
 #include "svm.h"
 
 /* The kernel's decision to use it; newer ones have only "the CPU can". */
@@ -66,23 +68,30 @@ static void svm_load_drs(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	set_debugreg(vcpu->st.dr[0], 0);
-	set_debugreg(vcpu->st.dr[1], 1);
-	set_debugreg(vcpu->st.dr[2], 2);
-	set_debugreg(vcpu->st.dr[3], 3);
+	const u64 *dr = vcpu->debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->dbg.dr : vcpu->st.dr;
+
+	set_debugreg(dr[0], 0);
+	set_debugreg(dr[1], 1);
+	set_debugreg(dr[2], 2);
+	set_debugreg(dr[3], 3);
 	svm->drs_loaded = true;
-	svm_intercept_drs(svm, false);
+	/* Under a debugger the guest's accesses exit, and reach vcpu->st. */
+	if (!vcpu->debug)
+		svm_intercept_drs(svm, false);
 }
 
 static void svm_unload_drs(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
+	svm->drs_loaded = false;
+	if (vcpu->debug)
+		return;
 	get_debugreg(vcpu->st.dr[0], 0);
 	get_debugreg(vcpu->st.dr[1], 1);
 	get_debugreg(vcpu->st.dr[2], 2);
 	get_debugreg(vcpu->st.dr[3], 3);
-	svm->drs_loaded = false;
+	svm_intercept_drs(svm, true);
 }
 
 /*
@@ -122,7 +131,7 @@ static void svm_restore_host_drs(struct svm_vcpu *svm)
 /* The guest enabled a breakpoint, or user space did on its behalf. */
 static bool svm_drs_in_use(struct lodge_vcpu *vcpu)
 {
-	u64 dr7 = vcpu->st_dirty & LODGE_ST_DRS ? vcpu->st.dr7 :
+	u64 dr7 = vcpu->st_dirty & LODGE_ST_DRS ? lodge_effective_dr7(vcpu) :
 						  to_svm(vcpu)->vmcb->save.dr7;
 
 	return dr7 & DR_GLOBAL_ENABLE_MASK || dr7 & DR_LOCAL_ENABLE_MASK;
@@ -190,10 +199,8 @@ void svm_window_close(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (unlikely(svm->drs_loaded)) {
+	if (unlikely(svm->drs_loaded))
 		svm_unload_drs(vcpu);
-		svm_intercept_drs(svm, true);
-	}
 	svm_restore_host_drs(svm);
 	if (svm->tsc_aux_loaded)
 		wrmsrl(MSR_TSC_AUX, this_cpu_ptr(&lodge_svm_cpu)->host_tsc_aux);
@@ -203,38 +210,6 @@ void svm_window_close(struct lodge_vcpu *vcpu)
 	 * window, unless user space or a reset takes it away before.
 	 */
 	svm->vmcb->control.event_inject = 0;
-}
-
-/*
- * The step that svm_open_nmi_window() asked for: the TF for this entry. Not together with
- * an event, whose delivery would push our TF where the guest finds it: then an interrupt
- * to this CPU ends the guest right after the delivery, and the step comes next.
- */
-static u64 svm_begin_step(struct lodge_vcpu *vcpu)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	svm->stepped = false;
-	if (likely(!svm->nmi_step))
-		return 0;
-	if (svm->vmcb->control.event_inject & SVM_EVENT_VALID) {
-		lodge_send_reschedule(smp_processor_id());
-		return 0;
-	}
-	svm->stepped = true;
-	svm->step_tf = vcpu->st.rflags & X86_EFLAGS_TF;
-	return X86_EFLAGS_TF;
-}
-
-/* Takes our TF back; an NMI that still waits asks for another step. */
-static void svm_end_step(struct lodge_vcpu *vcpu)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	if (svm->stepped && !svm->step_tf)
-		vcpu->st.rflags &= ~(u64)X86_EFLAGS_TF;
-	svm->nmi_step = false;
-	lodge_make_request(vcpu, LODGE_REQ_EVENT);
 }
 
 /* Without virtual NMIs the end of an NMI's handler shows by its IRET alone. */
@@ -259,6 +234,18 @@ static void svm_track_nmi_mask(struct lodge_vcpu *vcpu)
 	svm->nmi_after_iret = false;
 }
 
+/*
+ * The delivery of INTn, INT3 or INTO failed. True when it was injected in place of the
+ * instruction and must be again; else that raises it by itself.
+ */
+static bool svm_repeats_soft(struct lodge_vcpu *vcpu)
+{
+	if (!vcpu->ev.soft_injected)
+		return false;
+	lodge_unretire_soft(vcpu);
+	return true;
+}
+
 /* What delivery the exit interrupted must be repeated: "Event Injection". */
 static void svm_take_exit_int_info(struct lodge_vcpu *vcpu)
 {
@@ -276,10 +263,8 @@ static void svm_take_exit_int_info(struct lodge_vcpu *vcpu)
 		 * #BP and #OF came from INT3 and INTO: RIP is still at the instruction,
 		 * which raises them again by itself.
 		 */
-		if (vector == 3 || vector == 4) {
-			ev->ex.injected = false;
+		if ((vector == 3 || vector == 4) && !svm_repeats_soft(vcpu))
 			break;
-		}
 		/* QEMU's SVM reports an interrupt that V_IRQ delivered as this type. */
 		if (vector >= 32) {
 			ev->irq_injected = true;
@@ -299,6 +284,9 @@ static void svm_take_exit_int_info(struct lodge_vcpu *vcpu)
 		break;
 	case SVM_EVENT_TYPE_SOFT:
 		/* INTn: RIP is at the instruction, which is executed again. */
+		ev->irq_injected = svm_repeats_soft(vcpu);
+		ev->irq_soft = true;
+		ev->irq_vector = vector;
 		break;
 	}
 }
@@ -353,8 +341,6 @@ static void svm_take_exit(struct lodge_vcpu *vcpu)
 	vcpu->st_valid = 0;
 	vcpu->cr8 = c->vintr & SVM_V_TPR_MASK;
 
-	if (unlikely(svm->nmi_step))
-		svm_end_step(vcpu);
 	if (unlikely(svm->nmi_after_iret && st->rip != svm->nmi_iret_rip)) {
 		svm->nmi_after_iret = false;
 		vcpu->ev.nmi_masked = false;
@@ -382,6 +368,9 @@ static void svm_take_exit(struct lodge_vcpu *vcpu)
 	c->event_inject = 0;
 	if (unlikely(c->exit_int_info & SVM_EVENT_VALID))
 		svm_take_exit_int_info(vcpu);
+	vcpu->ev.soft_injected = false;
+	if (unlikely(svm->step))
+		svm_end_step(vcpu);
 }
 
 void svm_enter(struct lodge_vcpu *vcpu)
@@ -414,7 +403,9 @@ void svm_enter(struct lodge_vcpu *vcpu)
 	v->save.rax = st->gpr[0];
 	v->save.rsp = st->gpr[4];
 	v->save.rip = st->rip;
-	v->save.rflags = st->rflags | svm_begin_step(vcpu);
+	v->save.rflags = st->rflags;
+	if (unlikely(svm->step))
+		v->save.rflags |= svm_begin_step(vcpu);
 	c->interrupt_shadow = vcpu->ev.shadow ? SVM_SHADOW : 0;
 	if ((c->vintr & SVM_V_TPR_MASK) != vcpu->cr8) {
 		c->vintr = (c->vintr & ~SVM_V_TPR_MASK) | vcpu->cr8;
@@ -447,6 +438,8 @@ void svm_inject(struct lodge_vcpu *vcpu)
 								      SVM_EVENT_TYPE_INTR);
 	}
 	svm->vmcb->control.event_inject = inject;
+	/* "Event Injection": with NRIP save it is what a software event's frame shows. */
+	svm->vmcb->control.next_rip = vcpu->st.rip;
 }
 
 /* Either reason to watch the guest's TPR. */
@@ -506,7 +499,7 @@ void svm_open_nmi_window(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 
-	if (svm->nmi_step)
+	if (svm->step & SVM_STEP_NMI)
 		return;
 	/* A VMM may have set the mask since the last entry. */
 	if (vcpu->ev.nmi_masked && !svm->nmi_after_iret) {
@@ -514,5 +507,5 @@ void svm_open_nmi_window(struct lodge_vcpu *vcpu)
 			svm_watch_iret(svm);
 		return;
 	}
-	svm->nmi_step = true;
+	svm->step |= SVM_STEP_NMI;
 }

@@ -7,6 +7,7 @@
 #include <asm/processor-flags.h>
 #include <asm/msr-index.h>
 
+#include "../debug.h"
 #include "svm.h"
 
 #define ATTR_TYPE	0x000f
@@ -114,7 +115,7 @@ void svm_fetch(struct lodge_vcpu *vcpu, u32 groups)
 		st->cr3 = s->cr3;
 		/* cr4 and efer only change through exits: st has them. */
 	}
-	if (groups & LODGE_ST_DRS) {
+	if ((groups & LODGE_ST_DRS) && !vcpu->debug) {
 		/* dr[] was read from the CPU when the window closed, if it was loaded. */
 		st->dr6 = s->dr6;
 		st->dr7 = s->dr7;
@@ -200,8 +201,9 @@ void svm_commit(struct lodge_vcpu *vcpu)
 	if (dirty & LODGE_ST_CRS)
 		svm_commit_crs(svm, st);
 	if (dirty & LODGE_ST_DRS) {
-		svm->vmcb->save.dr6 = st->dr6;
-		svm->vmcb->save.dr7 = st->dr7;
+		/* A debugger wants to know what is new, not what the guest has there. */
+		svm->vmcb->save.dr6 = vcpu->debug ? DR6_ACTIVE_LOW : st->dr6;
+		svm->vmcb->save.dr7 = lodge_effective_dr7(vcpu);
 		svm_touch(svm, SVM_CLEAN_DR);
 	}
 	if (dirty & LODGE_ST_MSRS)

@@ -13,6 +13,7 @@
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
+#include <asm/trapnr.h>
 
 #include "../kernel_compat.h"
 #include "../state.h"
@@ -214,8 +215,6 @@ static const u32 svm_direct_msrs[] = {
  */
 static const u16 svm_intercepts[] = {
 	SVM_ICPT_CR0_SELECTIVE, SVM_ICPT_CR4_WRITE,
-	SVM_ICPT_EXCEPTION + 1 /* #DB */, SVM_ICPT_EXCEPTION + 17 /* #AC */,
-	SVM_ICPT_EXCEPTION + 18 /* #MC */,
 	SVM_ICPT_INTR, SVM_ICPT_NMI, SVM_ICPT_SMI, SVM_ICPT_INIT,
 	SVM_ICPT_RDPMC, SVM_ICPT_CPUID, SVM_ICPT_RSM, SVM_ICPT_INVD, SVM_ICPT_HLT,
 	SVM_ICPT_INVLPGA, SVM_ICPT_IOIO, SVM_ICPT_MSR, SVM_ICPT_FERR_FREEZE,
@@ -235,6 +234,37 @@ void svm_intercept_drs(struct svm_vcpu *svm, bool on)
 		svm_intercept(svm, SVM_ICPT_DR_READ + i, on);
 		svm_intercept(svm, SVM_ICPT_DR_WRITE + i, on);
 	}
+}
+
+/*
+ * While user space steps, every exception exits: its frame must not show our TF, and its
+ * handler is where the step ends. Not 2, which is the NMI's. For the same reason INTn
+ * exits. QEMU's CPU takes INT3 for INTn, and has no NRIP save: faults in the delivery of
+ * what is injected in their place must exit, too, for the instruction's own RIP.
+ */
+static void svm_update_debug(struct lodge_vcpu *vcpu)
+{
+	const u32 always = BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC);
+	struct svm_vcpu *svm = to_svm(vcpu);
+	u32 *icpt = &svm->vmcb->control.intercepts[SVM_ICPT_EXCEPTION / 32];
+	bool intn;
+
+	*icpt = always;
+	svm->step &= ~SVM_STEP_DEBUG;
+	intn = vcpu->debug & KVM_GUESTDBG_SINGLESTEP;
+	if (vcpu->debug & KVM_GUESTDBG_USE_SW_BP) {
+		*icpt |= BIT(X86_TRAP_BP);
+		if (!lodge_svm_features.nrip_save) {
+			*icpt |= BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) |
+				 BIT(X86_TRAP_GP);
+			intn = true;
+		}
+	}
+	if (vcpu->debug & KVM_GUESTDBG_SINGLESTEP) {
+		*icpt = ~(u32)BIT(X86_TRAP_NMI);
+		svm->step |= SVM_STEP_DEBUG;
+	}
+	svm_intercept(svm, SVM_ICPT_INTN, intn);
 }
 
 /* Without an exit, as far as the VMM's filter does not want one. */
@@ -259,6 +289,7 @@ void svm_update_intercepts(struct lodge_vcpu *vcpu)
 		svm_msr_direct(vcpu, svm_direct_msrs[i], true);
 	svm_msr_direct(vcpu, MSR_IA32_SPEC_CTRL, direct);
 	svm->sw.save_spec_ctrl = direct && !lodge_svm_features.v_spec_ctrl;
+	svm_update_debug(vcpu);
 }
 
 static int svm_vcpu_create(struct lodge_vcpu *vcpu)
@@ -289,7 +320,14 @@ static int svm_vcpu_create(struct lodge_vcpu *vcpu)
 	c->vintr = SVM_V_INTR_MASKING;
 	c->nested_control = SVM_NESTED_PAGING;
 	c->nested_cr3 = vcpu->vm->mem.root_pa;
-	if (lodge_svm_features.pause_filter) {
+	if (vcpu->vm->direct & KVM_X86_DISABLE_EXITS_HLT)
+		svm_intercept(svm, SVM_ICPT_HLT, false);
+	if (vcpu->vm->direct & KVM_X86_DISABLE_EXITS_MWAIT) {
+		svm_intercept(svm, SVM_ICPT_MONITOR, false);
+		svm_intercept(svm, SVM_ICPT_MWAIT, false);
+	}
+	if (lodge_svm_features.pause_filter &&
+	    !(vcpu->vm->direct & KVM_X86_DISABLE_EXITS_PAUSE)) {
 		/*
 		 * "Pause Intercept Filtering": exit after this many PAUSEs, which is a spin
 		 * lock whose holder does not run. Without the filter each one would exit.

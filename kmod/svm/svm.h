@@ -40,11 +40,23 @@ struct svm_vcpu {
 	bool nmi_iret;		/* IRET is intercepted: an NMI handler runs */
 	bool nmi_after_iret;	/* that IRET is about to execute, at nmi_iret_rip */
 	u64 nmi_iret_rip;
-	bool nmi_step;		/* TF is ours for the next instruction */
-	bool step_tf;		/* the guest's own TF meanwhile */
-	bool stepped;		/* the last entry was such a step */
+
+	/* svm/step.c: TF is ours for the next instruction */
+	u8 step;		/* SVM_STEP_*: who wants it */
+	bool stepped;		/* the last entry had it */
+	bool step_event;	/* the last entry delivered an event instead */
+	bool step_nmi;		/* SVM_STEP_NMI was among them */
+	enum lodge_step_insn step_insn;
+	bool step_own;		/* the guest had TF set, too */
+	u64 step_dr6;		/* the guest's DR6 meanwhile */
+	u64 step_saved;		/* what else was changed for it: SFMASK or R11 */
+	u64 step_bits;		/* of DR6 after it, active high */
+
 	bool state_lost;	/* a refused entry left the host's state in the VMCB */
 };
+
+#define SVM_STEP_NMI	BIT(0)	/* over what holds an NMI back */
+#define SVM_STEP_DEBUG	BIT(1)	/* KVM_GUESTDBG_SINGLESTEP */
 
 struct svm_cpu {
 	struct page *hsave;	/* VM_HSAVE_PA */
@@ -118,6 +130,11 @@ void svm_open_irq_window(struct lodge_vcpu *vcpu);
 void svm_close_irq_window(struct lodge_vcpu *vcpu);
 void svm_open_nmi_window(struct lodge_vcpu *vcpu);
 void svm_tpr_window(struct lodge_vcpu *vcpu, bool on);
+
+/* svm/step.c; the first two in the window, around an entry while svm->step is set */
+u64 svm_begin_step(struct lodge_vcpu *vcpu);
+void svm_end_step(struct lodge_vcpu *vcpu);
+int svm_exit_db(struct lodge_vcpu *vcpu);
 
 /* svm/state.c */
 void svm_fetch(struct lodge_vcpu *vcpu, u32 groups);

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What a VMM decides about exits: which the guest does without (X86_DISABLE_EXITS), and
+ * those of an instruction that nobody can emulate. And KVM_TRANSLATE, which asks.
+ */
+#include <kselftest_harness.h>
+
+#include "guest.h"
+#include "test_vm.h"
+
+FIXTURE(exit_caps) {
+	struct test_vm vm;
+	struct test_vcpu vcpu;
+};
+
+FIXTURE_SETUP(exit_caps)
+{
+	vm_create(&self->vm);
+	vcpu_create(&self->vm, &self->vcpu, 0);
+}
+
+FIXTURE_TEARDOWN(exit_caps)
+{
+	vcpu_destroy(&self->vcpu);
+	vm_destroy(&self->vm);
+}
+
+static void guest_halts_once(u64 arg __maybe_unused)
+{
+	GUEST_SYNC(1);
+	guest_halt();
+}
+
+TEST_F(exit_caps, disable_exits)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_DISABLE_EXITS };
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+	int can = vm_cap(&self->vm, KVM_CAP_X86_DISABLE_EXITS);
+
+	ASSERT_EQ(KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE,
+		  can & (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE));
+	/* There is a vCPU. */
+	cap.args[0] = KVM_X86_DISABLE_EXITS_HLT;
+	if (!test_device_is_kvm())	/* which forgot that until Linux 6.2 */
+		EXPECT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap));
+
+	vm_create(&vm);
+	cap.args[0] = 1 << 10;
+	EXPECT_EQ(-EINVAL, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = KVM_X86_DISABLE_EXITS_HLT;
+	EXPECT_EQ(0, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
+	vcpu_create(&vm, &vcpu, 0);
+	vcpu_setup_long(&vcpu, guest_halts_once, 0);
+	ASSERT_EQ(1, vcpu_run_to_sync(&vcpu));
+	/* No KVM_EXIT_HLT. On SVM any interrupt of the host's ends it. */
+	vcpu_run_to_done(&vcpu);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
+static void guest_unknown_mmio(u64 addr)
+{
+	asm volatile("paddd (%0), %%xmm0" : : "a"(addr) : "xmm0", "memory");
+}
+
+TEST_F(exit_caps, exit_on_emulation_failure)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args[0] = 2 };
+	struct kvm_run *run = self->vcpu.run;
+	struct kvm_vcpu_events events;
+
+	ASSERT_EQ(1, vm_cap(&self->vm, KVM_CAP_EXIT_ON_EMULATION_FAILURE));
+	EXPECT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = 1;
+	vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap);
+	vcpu_setup_long(&self->vcpu, guest_unknown_mmio, GUEST_HOLE);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_INTERNAL_ERROR);
+	ASSERT_EQ(KVM_INTERNAL_ERROR_EMULATION, run->internal.suberror);
+	ASSERT_EQ(8, run->internal.ndata);
+	ASSERT_EQ(KVM_INTERNAL_ERROR_EMULATION_FLAG_INSTRUCTION_BYTES,
+		  run->emulation_failure.flags);
+	/* A nested page fault at the hole */
+	ASSERT_EQ(0x400, run->internal.data[3]);
+	ASSERT_EQ(GUEST_HOLE, run->internal.data[5]);
+	/* No #UD is on its way. */
+	vcpu_ioctl(&self->vcpu, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(0, events.exception.injected | events.exception.pending);
+}
+
+TEST_F(exit_caps, translate)
+{
+	struct kvm_translation tr = { .linear_address = 0x401234 };
+	u64 *pd = vm_ptr(&self->vm, GUEST_PD);
+
+	vcpu_setup_long(&self->vcpu, guest_unknown_mmio, 0);
+	vcpu_ioctl(&self->vcpu, KVM_TRANSLATE, &tr);
+	ASSERT_EQ(1, tr.valid);
+	ASSERT_EQ(0x401234, tr.physical_address);
+	pd[2] = 0;
+	vcpu_ioctl(&self->vcpu, KVM_TRANSLATE, &tr);
+	ASSERT_EQ(0, tr.valid);
+	ASSERT_EQ(~0ULL, tr.physical_address);
+	ASSERT_EQ(-EFAULT, __vcpu_ioctl(&self->vcpu, KVM_TRANSLATE, 1));
+}
+
+TEST_HARNESS_MAIN
