@@ -218,8 +218,10 @@ static void flush_and_kick(u64 arg __maybe_unused)
 	volatile struct steal_time *st = steal_page();
 	u32 n;
 
-	/* No PAUSE: KVM may exit for each. */
-	for (n = 0; n < MANY && !(stage == 1 && st->preempted == PREEMPTED); n++)
+	while (stage != 1)
+		guest_relax();
+	/* No PAUSE: KVM may exit for each. A second or so. */
+	for (n = 0; n < 50 * MANY && st->preempted != PREEMPTED; n++)
 		;
 	result = __sync_bool_compare_and_swap(&st->preempted, PREEMPTED, PREEMPTED | FLUSH_TLB);
 	stage = 2;
