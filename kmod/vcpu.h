@@ -269,7 +269,6 @@ struct lodge_vcpu {
 	struct lodge_ring ring;		/* dirty_ring.c */
 	struct lodge_debug dbg;
 	struct lodge_slot_hint slot_hint;	/* slots.c */
-	struct lodge_debug dbg;
 
 	sigset_t sigmask;
 	bool sigmask_set;
