@@ -153,6 +153,12 @@ static inline unsigned long lodge_slot_hva(const struct lodge_slot *slot, u64 gf
 	return slot->hva + (array_index_nospec(gfn - slot->base_gfn, slot->npages) << PAGE_SHIFT);
 }
 
+/*
+ * How many leaves of 4K, 2M and 1G the guest has now, counted when asked: nobody pays for
+ * it otherwise. May sleep.
+ */
+void lodge_count_leaves(struct lodge_vm *vm, u64 leaves[3]);
+
 /* dirty.c ------------------------------------------------------------------ */
 
 /* What KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 offers. */

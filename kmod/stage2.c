@@ -449,6 +449,29 @@ void lodge_stage2_protect_mask(struct lodge_memory *mem, u64 gfn, unsigned long 
 	}
 }
 
+/* Leaves in one stretch under the lock. */
+#define COUNT_CHUNK	4096
+
+void lodge_count_leaves(struct lodge_vm *vm, u64 leaves[3])
+{
+	struct walk w = { .end = LODGE_S2_END_GFN };
+	struct lodge_memory *mem = &vm->mem;
+	unsigned int n = 0;
+
+	memset(leaves, 0, 3 * sizeof(leaves[0]));
+	spin_lock(&mem->lock);
+	while (walk_step(mem, &w)) {
+		leaves[w.level - 1]++;
+		if (++n % COUNT_CHUNK)
+			continue;
+		spin_unlock(&mem->lock);
+		cond_resched();
+		spin_lock(&mem->lock);
+		w.table = NULL;	/* it may be gone */
+	}
+	spin_unlock(&mem->lock);
+}
+
 bool lodge_stage2_is_split(struct lodge_memory *mem, u64 gfn, unsigned int level)
 {
 	struct walk w = { .next = gfn, .end = gfn + lodge_s2_pages(level), .whole = true };

@@ -63,14 +63,27 @@ static const struct stats_desc vcpu_descs[] = {
 
 static_assert(sizeof(struct lodge_vcpu_stats) == ARRAY_SIZE(vcpu_descs) * sizeof(u64));
 
-/* What of a VM is counted anyway. */
+#define GAUGE(index, string) {								\
+	.flags = KVM_STATS_TYPE_INSTANT | KVM_STATS_UNIT_NONE | KVM_STATS_BASE_POW10,	\
+	.size = 1,									\
+	.offset = (index) * sizeof(u64),						\
+	.name = string,									\
+}
+
+/* What of a VM is counted anyway, and the leaves of stage 2, counted when asked for. */
 enum {
+	VM_PAGES_4K,
+	VM_PAGES_2M,
+	VM_PAGES_1G,
 	VM_REMOTE_TLB_FLUSH_REQUESTS,
 	VM_REMOTE_TLB_FLUSH,
 	VM_NR_STATS
 };
 
 static const struct stats_desc vm_descs[VM_NR_STATS] = {
+	[VM_PAGES_4K] = GAUGE(VM_PAGES_4K, "pages_4k"),
+	[VM_PAGES_2M] = GAUGE(VM_PAGES_2M, "pages_2m"),
+	[VM_PAGES_1G] = GAUGE(VM_PAGES_1G, "pages_1g"),
 	[VM_REMOTE_TLB_FLUSH_REQUESTS] = COUNTER(VM_REMOTE_TLB_FLUSH_REQUESTS,
 						 "remote_tlb_flush_requests"),
 	[VM_REMOTE_TLB_FLUSH] = COUNTER(VM_REMOTE_TLB_FLUSH, "remote_tlb_flush"),
@@ -90,6 +103,8 @@ struct stats_part {
 
 static void read_vm(struct lodge_vm *vm, u64 data[VM_NR_STATS])
 {
+	BUILD_BUG_ON(VM_PAGES_1G != VM_PAGES_4K + 2);
+	lodge_count_leaves(vm, &data[VM_PAGES_4K]);
 	data[VM_REMOTE_TLB_FLUSH_REQUESTS] = READ_ONCE(vm->mem.flush_gen);
 	data[VM_REMOTE_TLB_FLUSH] = READ_ONCE(vm->mem.nr_flushes);
 }
@@ -112,7 +127,8 @@ static ssize_t stats_read(struct file *file, char __user *user, size_t size, lof
 
 	if (at < 0)
 		return -EINVAL;
-	if (!vcpu)
+	/* Who reads what comes before them does not wait for the numbers. */
+	if (!vcpu && at + size > stats->header.data_offset)
 		read_vm(stats->vm, vm_data);
 	for (i = 0; i < ARRAY_SIZE(parts) && done < size; i++) {
 		size_t part;

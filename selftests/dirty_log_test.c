@@ -302,6 +302,87 @@ TEST_F(dirty_log, moved)
 	ASSERT_EQ(-ENOENT, get(vm, 1, bitmap));
 }
 
+/* A counter of the VM by its name; ~0 if there is none. */
+static u64 vm_stat(struct test_vm *vm, const char *name)
+{
+	struct kvm_stats_header header;
+	struct kvm_stats_desc *desc;
+	int fd = __vm_ioctl(vm, KVM_GET_STATS_FD, 0);
+	u64 value = ~0UL;
+	size_t size;
+	u32 i;
+
+	if (fd < 0)
+		return value;
+	if (pread(fd, &header, sizeof(header), 0) != sizeof(header))
+		TEST_DIE("the header of the statistics");
+	size = sizeof(*desc) + header.name_size;
+	desc = malloc(size);
+	for (i = 0; i < header.num_desc; i++) {
+		if (pread(fd, desc, size, header.desc_offset + i * (off_t)size) != (ssize_t)size)
+			TEST_DIE("a description of the statistics");
+		if (strcmp(desc->name, name))
+			continue;
+		if (pread(fd, &value, 8, header.data_offset + desc->offset) != 8)
+			TEST_DIE("a value of the statistics");
+	}
+	free(desc);
+	close(fd);
+	return value;
+}
+
+static void guest_writes_each(u64 arg __maybe_unused)
+{
+	u64 i;
+
+	for (;;) {
+		for (i = 0; i < MIGRATE_PAGES; i += 64)
+			VOLATILE(u64, MIGRATE_GPA + i * TEST_PAGE_SIZE) = i;
+		GUEST_SYNC(0);
+	}
+}
+
+/* Under the log there are small leaves, all at once; after it there are large ones. */
+TEST_F(dirty_log, large_leaves)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	struct test_vm *vm = &self->vm;
+	u64 take[MIGRATE_PAGES / 64] = { 1 };
+	u64 large, small;
+
+	if (vm_stat(vm, "pages_2m") == ~0UL)
+		SKIP(return, "no such statistics");
+	if (madvise(self->mem, MIGRATE_SIZE, MADV_HUGEPAGE))
+		SKIP(return, "no transparent huge pages");
+	memset(self->mem, 1, MIGRATE_SIZE);
+	set_slot(vm, 0, MIGRATE_PAGES, self->mem);
+	vcpu_setup_long(vcpu, guest_writes_each, 0);
+	vcpu_run_to_sync(vcpu);
+	large = vm_stat(vm, "pages_2m");
+	small = vm_stat(vm, "pages_4k");
+	if (large < MIGRATE_PAGES / 512)
+		SKIP(return, "the host has no large pages now");
+
+	set_slot(vm, KVM_MEM_LOG_DIRTY_PAGES, MIGRATE_PAGES, self->mem);
+	EXPECT_EQ(large - MIGRATE_PAGES / 512, vm_stat(vm, "pages_2m"));
+	EXPECT_EQ(small + MIGRATE_PAGES, vm_stat(vm, "pages_4k"));
+	set_slot(vm, 0, MIGRATE_PAGES, self->mem);
+	vcpu_run_to_sync(vcpu);
+	EXPECT_EQ(large, vm_stat(vm, "pages_2m"));
+
+	/* With all pages dirty at first, only where one is cleared. */
+	ASSERT_EQ(0, enable(vm, ENABLE | INITIALLY));
+	set_slot(vm, KVM_MEM_LOG_DIRTY_PAGES, MIGRATE_PAGES, self->mem);
+	EXPECT_EQ(large, vm_stat(vm, "pages_2m"));
+	ASSERT_EQ(0, clear(vm, 1, 512, 64, take));
+	/* KVM of 6.1 leaves that to the first write. */
+	if (!test_device_is_kvm())
+		EXPECT_EQ(large - 1, vm_stat(vm, "pages_2m"));
+	set_slot(vm, 0, MIGRATE_PAGES, self->mem);
+	vcpu_run_to_sync(vcpu);
+	EXPECT_EQ(large, vm_stat(vm, "pages_2m"));
+}
+
 /* Two vCPUs write while a third party migrates. */
 FIXTURE(writers) {
 	struct migrate m;
