@@ -18,7 +18,6 @@
 #include "state.h"
 #include "vm.h"
 
-
 /* Other vCPUs of the guest may write to the byte, but not without end. */
 #define MAX_EXCHANGES	8
 
@@ -118,10 +117,10 @@ void lodge_steal_time_update(struct lodge_vcpu *vcpu)
 	st.version |= 1;
 	if (lodge_write_gpa(vcpu, version_gpa, &st.version, sizeof(st.version)))
 		return;
-	smp_wmb();
+	smp_wmb();	/* odd before the contents; pairs with the guest's reads */
 	st.steal += delay;
 	lodge_write_gpa(vcpu, gpa, &st.steal, sizeof(st.steal));
-	smp_wmb();
+	smp_wmb();	/* the contents before even */
 	st.version++;
 	lodge_write_gpa(vcpu, version_gpa, &st.version, sizeof(st.version));
 }

@@ -94,13 +94,13 @@ static void *run_to_done(void *arg)
 }
 
 /* vCPU 1 runs @fn in a thread of its own. */
-static void start_second(FIXTURE_DATA(pv) *self, void (*fn)(u64))
+static void start_second(struct test_vcpu *vcpu, pthread_t *thread, void (*fn)(u64))
 {
 	struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
 
-	vcpu_setup_long(&self->vcpu[1], fn, 1);
-	vcpu_ioctl(&self->vcpu[1], KVM_SET_MP_STATE, &runnable);
-	if (pthread_create(&self->thread, NULL, run_to_done, &self->vcpu[1]))
+	vcpu_setup_long(vcpu, fn, 1);
+	vcpu_ioctl(vcpu, KVM_SET_MP_STATE, &runnable);
+	if (pthread_create(thread, NULL, run_to_done, vcpu))
 		TEST_DIE("cannot make a thread");
 }
 
@@ -237,7 +237,7 @@ static void flush_and_kick(u64 arg __maybe_unused)
  */
 TEST_F(pv, preempted_and_kick)
 {
-	start_second(self, halt_and_look);
+	start_second(&self->vcpu[1], &self->thread, halt_and_look);
 	vcpu_setup_long(&self->vcpu[0], flush_and_kick, 0);
 	vcpu_run_to_done(&self->vcpu[0]);
 	ASSERT_EQ(0, pthread_join(self->thread, NULL));
@@ -271,7 +271,7 @@ static void kick_early(u64 arg __maybe_unused)
 /* A kick that comes too early is there for the next HLT. */
 TEST_F(pv, early_kick)
 {
-	start_second(self, wait_then_halt);
+	start_second(&self->vcpu[1], &self->thread, wait_then_halt);
 	vcpu_setup_long(&self->vcpu[0], kick_early, 0);
 	vcpu_run_to_done(&self->vcpu[0]);
 	ASSERT_EQ(0, pthread_join(self->thread, NULL));
@@ -322,7 +322,7 @@ static void send_ipis(u64 arg __maybe_unused)
 TEST_F(pv, send_ipi)
 {
 	guest_var(&self->vm, guest_handlers)[0x40] = count_irq;
-	start_second(self, take_ipis);
+	start_second(&self->vcpu[1], &self->thread, take_ipis);
 	vcpu_setup_long(&self->vcpu[0], send_ipis, 0);
 	vcpu_run_to_done(&self->vcpu[0]);
 	ASSERT_EQ(0, pthread_join(self->thread, NULL));
