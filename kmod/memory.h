@@ -17,6 +17,10 @@
 #include <linux/mutex.h>
 #include <linux/nospec.h>
 #include <linux/rbtree.h>
+#ifdef __CHECKER__
+/* The type of the tree's links does not say that readers find them under RCU. */
+#define rb_link_node_rcu rb_link_node
+#endif
 #include <linux/rbtree_latch.h>
 #include <linux/rcupdate.h>
 #include <linux/rwsem.h>

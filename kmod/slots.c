@@ -66,6 +66,7 @@ static struct lodge_slot *find_range(struct lodge_memory *mem, u64 first, u64 la
 const struct lodge_slot *lodge_slot_find(struct lodge_memory *mem, u64 gfn,
 					 struct lodge_slot_hint *hint)
 {
+	/* Before the look at the slot. */
 	unsigned long gone = smp_load_acquire(&mem->slots_gone);
 	const struct lodge_slot *slot;
 
@@ -172,6 +173,7 @@ static void set_flags(struct lodge_memory *mem, struct lodge_slot *slot, u32 fla
 {
 	rcu_assign_pointer(slot->dirty, dirty);
 	WRITE_ONCE(slot->flags, flags);
+	/* After both, which a fault reads in the other order. */
 	smp_store_release(&slot->version, ++mem->slot_version);
 }
 

@@ -172,8 +172,10 @@ static void svm_cpu_off(unsigned int cpu)
 	 */
 	asm volatile("stgi" ::: "memory");
 	wrmsrl(MSR_VM_HSAVE_PA, 0);
-	if (sc->tsc_ratio && sc->tsc_ratio != SVM_TSC_RATIO_ONE)
-		wrmsrl(MSR_AMD64_TSC_RATIO, SVM_TSC_RATIO_ONE);
+	if (sc->tsc_ratio && sc->tsc_ratio != SVM_TSC_RATIO_ONE) {
+		sc->tsc_ratio = SVM_TSC_RATIO_ONE;
+		wrmsrl(MSR_AMD64_TSC_RATIO, sc->tsc_ratio);
+	}
 	rdmsrl(MSR_EFER, efer);
 	wrmsrl(MSR_EFER, efer & ~EFER_SVME);
 }
