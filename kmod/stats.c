@@ -103,7 +103,7 @@ struct stats_part {
 
 static void read_vm(struct lodge_vm *vm, u64 data[VM_NR_STATS])
 {
-	BUILD_BUG_ON(VM_PAGES_1G != VM_PAGES_4K + 2);
+	BUILD_BUG_ON(VM_PAGES_1G - VM_PAGES_4K != 2);
 	lodge_count_leaves(vm, &data[VM_PAGES_4K]);
 	data[VM_REMOTE_TLB_FLUSH_REQUESTS] = READ_ONCE(vm->mem.flush_gen);
 	data[VM_REMOTE_TLB_FLUSH] = READ_ONCE(vm->mem.nr_flushes);
