@@ -67,7 +67,6 @@ static int leave_for_user(struct lodge_emulation *e, u64 gpa, u32 len, bool writ
 
 	f->gpa = gpa;
 	f->len = len;
-	e->active = true;
 	e->write = write;
 	e->port = false;
 	e->done = 0;
@@ -231,7 +230,6 @@ static bool pio_served(struct lodge_vcpu *vcpu, const struct emul_pio *pio, bool
 
 	if (replay(e))
 		return true;
-	e->active = true;
 	e->port = true;
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
@@ -394,7 +392,7 @@ static int emulation_failure(struct lodge_vcpu *vcpu, const struct emul_insn *in
 }
 
 /* Eight bytes are what one KVM_EXIT_MMIO carries. */
-static int exit_mmio(struct lodge_vcpu *vcpu)
+static void exit_mmio(struct lodge_vcpu *vcpu)
 {
 	struct lodge_emulation *e = &vcpu->emul;
 	const struct lodge_fragment *f = &e->fragment[e->nr];
@@ -408,7 +406,29 @@ static int exit_mmio(struct lodge_vcpu *vcpu)
 	run->mmio.is_write = e->write;
 	if (e->write)
 		memcpy(run->mmio.data, f->data + e->done, len);
-	return LODGE_TO_USER;
+}
+
+static int execute(struct lodge_vcpu *vcpu);
+
+/* KVM_RUN after an exit that an access of e->insn caused. */
+static int finish_access(struct lodge_vcpu *vcpu)
+{
+	struct lodge_emulation *e = &vcpu->emul;
+	struct lodge_fragment *f = &e->fragment[e->nr];
+	u32 len;
+
+	if (!e->port) {
+		len = min(f->len - e->done, 8u);
+		if (!e->write)
+			memcpy(f->data + e->done, vcpu->run->mmio.data, len);
+		e->done += len;
+		if (e->done < f->len) {
+			exit_mmio(vcpu);
+			return lodge_leave_unfinished(vcpu, finish_access, 0);
+		}
+	}
+	e->nr++;
+	return execute(vcpu);
 }
 
 /* Executes e->insn, from the start or with what the record has. */
@@ -416,10 +436,10 @@ static int execute(struct lodge_vcpu *vcpu)
 {
 	struct lodge_emulation *e = &vcpu->emul;
 	struct emul_ctxt ctxt;
+	u64 rip = vcpu->st.rip;
 	enum emul_result r;
 
 	lodge_emul_ctxt(vcpu, &ctxt);
-	e->rip = vcpu->st.rip;
 	e->cursor = 0;
 	if (e->small)
 		ctxt.io_buf_size = RECORD_BYTES;
@@ -430,9 +450,12 @@ static int execute(struct lodge_vcpu *vcpu)
 		e->cursor = 0;
 		r = emul_execute(&ctxt, &e->insn);
 	}
-	trace_lodge_emulate(vcpu->id, e->rip, e->insn.bytes, e->insn.length, r);
-	if (r == EMUL_EXIT)
-		return e->port ? LODGE_TO_USER : exit_mmio(vcpu);
+	trace_lodge_emulate(vcpu->id, rip, e->insn.bytes, e->insn.length, r);
+	if (r == EMUL_EXIT) {
+		if (!e->port)
+			exit_mmio(vcpu);
+		return lodge_leave_unfinished(vcpu, finish_access, 0);
+	}
 
 	e->nr = 0;
 	lodge_make_request(vcpu, LODGE_REQ_EVENT);
@@ -479,33 +502,5 @@ int lodge_emulate(struct lodge_vcpu *vcpu)
 			return emulation_failure(vcpu, &e->insn);
 		}
 	}
-	return execute(vcpu);
-}
-
-/* KVM_RUN after an exit that an instruction under emulation caused. */
-int lodge_complete_emulation(struct lodge_vcpu *vcpu)
-{
-	struct lodge_emulation *e = &vcpu->emul;
-	struct lodge_fragment *f = &e->fragment[e->nr];
-	u32 len;
-
-	if (!e->active)
-		return LODGE_REENTER;
-	e->active = false;
-	/* User space moved the vCPU elsewhere: the instruction is forgotten. */
-	if (vcpu->st.rip != e->rip)
-		return LODGE_REENTER;
-
-	if (!e->port) {
-		len = min(f->len - e->done, 8u);
-		if (!e->write)
-			memcpy(f->data + e->done, vcpu->run->mmio.data, len);
-		e->done += len;
-		if (e->done < f->len) {
-			e->active = true;
-			return exit_mmio(vcpu);
-		}
-	}
-	e->nr++;
 	return execute(vcpu);
 }

@@ -32,6 +32,28 @@ void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip)
 		lodge_stepped(vcpu, vcpu->st.rflags & X86_EFLAGS_TF);
 }
 
+int lodge_leave_unfinished(struct lodge_vcpu *vcpu, int (*finish)(struct lodge_vcpu *vcpu),
+			   u64 next_rip)
+{
+	vcpu->unfinished = (struct lodge_unfinished) {
+		.finish = finish,
+		.rip = vcpu->st.rip,
+		.next_rip = next_rip,
+	};
+	return LODGE_TO_USER;
+}
+
+int lodge_finish_exit(struct lodge_vcpu *vcpu)
+{
+	struct lodge_unfinished *u = &vcpu->unfinished;
+	int (*finish)(struct lodge_vcpu *vcpu) = u->finish;
+
+	u->finish = NULL;
+	if (!finish || vcpu->st.rip != u->rip)
+		return LODGE_REENTER;
+	return finish(vcpu);
+}
+
 int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn)
 {
 	struct emul_ctxt ctxt;

@@ -24,6 +24,16 @@ bool lodge_next_rip(struct lodge_vcpu *vcpu, u64 *next);
 void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip);
 
 /*
+ * User space has a part in the instruction at RIP: the next KVM_RUN calls @finish, which
+ * retires it to @next_rip or does as an exit handler does. It is forgotten when user space
+ * moves the vCPU elsewhere (a reset, a restored snapshot). LODGE_TO_USER.
+ */
+int lodge_leave_unfinished(struct lodge_vcpu *vcpu, int (*finish)(struct lodge_vcpu *vcpu),
+			   u64 next_rip);
+/* KVM_RUN begins. */
+int lodge_finish_exit(struct lodge_vcpu *vcpu);
+
+/*
  * Fetches and decodes the instruction at RIP: LODGE_SLOW to go on, else what to return.
  */
 int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn);
@@ -54,13 +64,11 @@ int lodge_exit_internal_error(struct lodge_vcpu *vcpu, u32 suberror, u64 d0, u64
 /* msr_filter.c: RDMSR and WRMSR; the fast one in any tier, false: not by that way */
 bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip);
 int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write);
-int lodge_complete_msr(struct lodge_vcpu *vcpu);
 
 /* io.c */
 int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,
 		   u64 next_rip);
 bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip);
-int lodge_complete_pio(struct lodge_vcpu *vcpu);
 /* In-kernel devices: 0 when one answered, -ENODEV when none is there. */
 int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *data);
 int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, const void *data);
@@ -69,7 +77,6 @@ int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const v
 
 /* emulation.c: executes the instruction at RIP in software */
 int lodge_emulate(struct lodge_vcpu *vcpu);
-int lodge_complete_emulation(struct lodge_vcpu *vcpu);
 void lodge_emul_ctxt(struct lodge_vcpu *vcpu, struct emul_ctxt *ctxt);
 
 #endif

@@ -115,6 +115,22 @@ bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 ne
 	return true;
 }
 
+/* KVM_RUN after KVM_EXIT_IO: kvm_run->io is what user space has made of it since. */
+static int finish_out(struct lodge_vcpu *vcpu)
+{
+	lodge_retire(vcpu, vcpu->unfinished.next_rip);
+	return LODGE_REENTER;
+}
+
+static int finish_in(struct lodge_vcpu *vcpu)
+{
+	u32 value;
+
+	memcpy(&value, vcpu->pio_data, sizeof(value));
+	set_rax(vcpu, vcpu->unfinished.size, value);
+	return finish_out(vcpu);
+}
+
 /*
  * IN or OUT of 1, 2 or 4 bytes that has passed the guest's own permission checks. For
  * user space RIP stays at the instruction until KVM_RUN is called again, as KVM does.
@@ -137,38 +153,13 @@ int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in
 
 	if (!in)
 		memcpy(vcpu->pio_data, &value, sizeof(value));
-	vcpu->pio = (struct lodge_pio) {
-		.pending = true,
-		.in = in,
-		.size = size,
-		.rip = vcpu->st.rip,
-		.next_rip = next_rip,
-	};
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = size;
 	run->io.port = port;
 	run->io.count = 1;
 	run->io.data_offset = LODGE_PIO_PAGE * PAGE_SIZE;
+	lodge_leave_unfinished(vcpu, in ? finish_in : finish_out, next_rip);
+	vcpu->unfinished.size = size;
 	return LODGE_TO_USER;
-}
-
-/* KVM_RUN after KVM_EXIT_IO: always LODGE_REENTER. */
-int lodge_complete_pio(struct lodge_vcpu *vcpu)
-{
-	struct lodge_pio *pio = &vcpu->pio;
-	u32 value;
-
-	if (!pio->pending)
-		return LODGE_REENTER;
-	pio->pending = false;
-	/* User space moved the vCPU elsewhere (a reset, a restored snapshot). */
-	if (vcpu->st.rip != pio->rip)
-		return LODGE_REENTER;
-	if (pio->in) {
-		memcpy(&value, vcpu->pio_data, sizeof(value));
-		set_rax(vcpu, pio->size, value);
-	}
-	lodge_retire(vcpu, pio->next_rip);
-	return LODGE_REENTER;
 }

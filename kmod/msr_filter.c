@@ -250,23 +250,38 @@ static bool wants_exit(const struct lodge_vcpu *vcpu, int why, u32 *reason)
 	return READ_ONCE(vcpu->vm->msr_exits) & *reason;
 }
 
+/* KVM_RUN after KVM_EXIT_X86_RDMSR or _WRMSR. */
+static int finish_rdmsr(struct lodge_vcpu *vcpu)
+{
+	const struct kvm_run *run = vcpu->run;
+
+	if (READ_ONCE(run->msr.error))
+		lodge_queue_gp(vcpu);
+	else
+		finish_read(vcpu, READ_ONCE(run->msr.data), vcpu->unfinished.next_rip);
+	return LODGE_REENTER;
+}
+
+static int finish_wrmsr(struct lodge_vcpu *vcpu)
+{
+	if (READ_ONCE(vcpu->run->msr.error))
+		lodge_queue_gp(vcpu);
+	else
+		finish_write(vcpu, vcpu->unfinished.next_rip);
+	return LODGE_REENTER;
+}
+
 static int exit_to_user(struct lodge_vcpu *vcpu, bool write, u32 reason, u64 data, u64 next_rip)
 {
 	struct kvm_run *run = vcpu->run;
 
-	vcpu->msr_exit = (struct lodge_msr_exit) {
-		.pending = true,
-		.write = write,
-		.rip = vcpu->st.rip,
-		.next_rip = next_rip,
-	};
 	run->exit_reason = write ? KVM_EXIT_X86_WRMSR : KVM_EXIT_X86_RDMSR;
 	run->msr.error = 0;
 	memset(run->msr.pad, 0, sizeof(run->msr.pad));
 	run->msr.reason = reason;
 	run->msr.index = vcpu->st.gpr[GPR_RCX];
 	run->msr.data = data;
-	return LODGE_TO_USER;
+	return lodge_leave_unfinished(vcpu, write ? finish_wrmsr : finish_rdmsr, next_rip);
 }
 
 int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write)
@@ -294,26 +309,5 @@ int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write)
 	} else {
 		finish_read(vcpu, data, next);
 	}
-	return LODGE_REENTER;
-}
-
-/* KVM_RUN after KVM_EXIT_X86_RDMSR or _WRMSR: always LODGE_REENTER. */
-int lodge_complete_msr(struct lodge_vcpu *vcpu)
-{
-	struct lodge_msr_exit *exit = &vcpu->msr_exit;
-	const struct kvm_run *run = vcpu->run;
-
-	if (likely(!exit->pending))
-		return LODGE_REENTER;
-	exit->pending = false;
-	/* User space moved the vCPU elsewhere (a reset, a restored snapshot). */
-	if (vcpu->st.rip != exit->rip)
-		return LODGE_REENTER;
-	if (READ_ONCE(run->msr.error))
-		lodge_queue_gp(vcpu);
-	else if (exit->write)
-		finish_write(vcpu, exit->next_rip);
-	else
-		finish_read(vcpu, READ_ONCE(run->msr.data), exit->next_rip);
 	return LODGE_REENTER;
 }

@@ -289,11 +289,7 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
 	if (!vcpu->lapic && lodge_set_cr8(vcpu, READ_ONCE(run->cr8)))
 		return -EINVAL;
 
-	r = lodge_complete_pio(vcpu);
-	if (r == LODGE_REENTER)
-		r = lodge_complete_msr(vcpu);
-	if (r == LODGE_REENTER)
-		r = lodge_complete_emulation(vcpu);
+	r = lodge_finish_exit(vcpu);
 	if (r != LODGE_REENTER)
 		return r;
 	if (unlikely(lodge_test_request(vcpu, LODGE_REQ_DEBUG)) && lodge_step_reported(vcpu))

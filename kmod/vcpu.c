@@ -223,9 +223,7 @@ void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
 	atomic_set(&vcpu->ev.nmi_queued, 0);
 	vcpu->cr8 = 0;
 	vcpu->flush_tlb = true;
-	vcpu->emul.active = false;
-	vcpu->pio.pending = false;
-	vcpu->msr_exit.pending = false;
+	vcpu->unfinished.finish = NULL;
 
 	lodge_msr_reset(vcpu, init);
 	lodge_pv_reset(vcpu);

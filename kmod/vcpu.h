@@ -139,29 +139,21 @@ struct lodge_fragment {
 #define LODGE_MAX_FRAGMENTS	(EMUL_MAX_ACCESSES * 2)
 
 struct lodge_emulation {		/* emulation.c */
-	bool active;			/* insn waits for user space */
 	bool write;			/* direction of the piece that is with user space */
 	bool port;			/* it is string I/O; its data is in pio_data */
 	bool small;			/* string I/O in batches that fit a fragment */
 	u32 done;			/* bytes of the piece that user space has served */
-	u64 rip;			/* where insn was */
 	struct emul_insn insn;
 	unsigned int nr;		/* complete pieces */
 	unsigned int cursor;		/* pieces this attempt has passed */
 	struct lodge_fragment fragment[LODGE_MAX_FRAGMENTS];
 };
 
-struct lodge_pio {			/* io.c */
-	bool pending;			/* KVM_EXIT_IO for IN or OUT is with user space */
-	bool in;
-	u8 size;
+/* exits.c: the instruction at @rip is with user space; the next KVM_RUN ends it. */
+struct lodge_unfinished {
+	int (*finish)(struct lodge_vcpu *vcpu);	/* as an exit handler; NULL: there is none */
 	u64 rip, next_rip;
-};
-
-struct lodge_msr_exit {			/* msr_filter.c */
-	bool pending;			/* RDMSR or WRMSR is with user space */
-	bool write;
-	u64 rip, next_rip;
+	u8 size;			/* of an IN */
 };
 
 /* What the instruction to be stepped over does to RFLAGS, where a step's TF shows. */
@@ -263,9 +255,8 @@ struct lodge_vcpu {
 	struct lodge_pv pv;
 
 	void *pio_data;			/* the page behind kvm_run, shared with user space */
+	struct lodge_unfinished unfinished;
 	struct lodge_emulation emul;
-	struct lodge_pio pio;
-	struct lodge_msr_exit msr_exit;
 	struct lodge_ring ring;		/* dirty_ring.c */
 	struct lodge_debug dbg;
 	struct lodge_slot_hint slot_hint;	/* slots.c */
