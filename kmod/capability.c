@@ -13,6 +13,7 @@
 #include "capability.h"
 #include "debug.h"
 #include "dirty_ring.h"
+#include "pv.h"
 #include "state.h"
 #include "vm.h"
 
@@ -149,6 +150,8 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return lodge_xsave_size();
 	case KVM_CAP_X86_DISABLE_EXITS:
 		return direct_exits();
+	case KVM_CAP_EXIT_HYPERCALL:
+		return LODGE_HYPERCALL_EXITS;
 	case KVM_CAP_SET_GUEST_DEBUG2:
 		return LODGE_GUEST_DEBUG;
 	case KVM_CAP_MCE:
@@ -200,6 +203,11 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 		return 0;
 	case KVM_CAP_X86_DISABLE_EXITS:
 		return disable_exits(vm, cap.args[0]);
+	case KVM_CAP_EXIT_HYPERCALL:
+		if (cap.args[0] & ~(u64)LODGE_HYPERCALL_EXITS)
+			return -EINVAL;
+		WRITE_ONCE(vm->hypercall_exits, cap.args[0]);
+		return 0;
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 		if (cap.args[0] & ~1ull)
 			return -EINVAL;

@@ -79,6 +79,14 @@ struct lodge_memory_fault {
 	__u64 size;
 };
 
+/* Its last member has had several names. */
+struct lodge_hypercall_exit {
+	__u64 nr;
+	__u64 args[6];
+	__u64 ret;
+	__u64 flags;
+};
+
 /* What the accessed/young callbacks of an MMU notifier return. */
 #if LODGE_HAVE_NOTIFIER_YOUNG_BOOL
 #define lodge_young_t bool

@@ -213,10 +213,47 @@ static long hypercall(struct lodge_vcpu *vcpu, u64 nr, const u64 *args, bool lon
 	}
 }
 
+/*
+ * The guest says how it uses memory: @args: address, pages, attributes. Only user space
+ * knows what to do about it. 0 or -KVM_E*: no exit.
+ */
+static long map_gpa_range(struct lodge_vcpu *vcpu, const u64 *args, bool long64)
+{
+	struct lodge_hypercall_exit exit = {
+		.nr = KVM_HC_MAP_GPA_RANGE,
+		.args = { args[0], args[1], args[2] },
+		.flags = long64,	/* KVM_EXIT_HYPERCALL_LONG_MODE */
+	};
+	u64 gfn = args[0] >> PAGE_SHIFT;
+
+	if (!(READ_ONCE(vcpu->vm->hypercall_exits) & BIT(KVM_HC_MAP_GPA_RANGE)))
+		return -KVM_ENOSYS;
+	if (!PAGE_ALIGNED(args[0]) || !args[1] || gfn + args[1] <= gfn)
+		return -KVM_EINVAL;
+	vcpu->run->exit_reason = KVM_EXIT_HYPERCALL;
+	memcpy(vcpu->run->padding, &exit, sizeof(exit));
+	return 0;
+}
+
+static void finish(struct lodge_vcpu *vcpu, u64 result, u64 next_rip)
+{
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	vcpu->st.gpr[GPR_RAX] = lodge_is_64bit(vcpu) ? result : (u32)result;
+	vcpu->stats.hypercalls++;
+	lodge_retire(vcpu, next_rip);
+}
+
+/* KVM_RUN after KVM_EXIT_HYPERCALL. */
+static int finish_hypercall(struct lodge_vcpu *vcpu)
+{
+	finish(vcpu, READ_ONCE(vcpu->run->hypercall.ret), vcpu->unfinished.next_rip);
+	return LODGE_REENTER;
+}
+
 /* The number is in RAX, arguments in RBX, RCX, RDX and RSI; the result goes to RAX. */
 int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
 {
-	u64 *gpr = vcpu->st.gpr;
+	const u64 *gpr = vcpu->st.gpr;
 	u64 args[4] = { gpr[GPR_RBX], gpr[GPR_RCX], gpr[GPR_RDX], gpr[GPR_RSI] };
 	u64 nr = gpr[GPR_RAX], next;
 	unsigned int i;
@@ -225,7 +262,6 @@ int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
 
 	if (!lodge_next_rip(vcpu, &next))
 		return LODGE_REENTER;
-	vcpu->stats.hypercalls++;
 	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
 	long64 = lodge_is_64bit(vcpu);
 	if (!long64) {
@@ -233,8 +269,15 @@ int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
 		for (i = 0; i < ARRAY_SIZE(args); i++)
 			args[i] = (u32)args[i];
 	}
-	result = vcpu->st.cpl ? -KVM_EPERM : hypercall(vcpu, nr, args, long64);
-	gpr[GPR_RAX] = long64 ? (u64)result : (u32)result;
-	lodge_retire(vcpu, next);
+	if (vcpu->st.cpl) {
+		result = -KVM_EPERM;
+	} else if (nr == KVM_HC_MAP_GPA_RANGE) {
+		result = map_gpa_range(vcpu, args, long64);
+		if (!result)
+			return lodge_leave_unfinished(vcpu, finish_hypercall, next);
+	} else {
+		result = hypercall(vcpu, nr, args, long64);
+	}
+	finish(vcpu, result, next);
 	return LODGE_REENTER;
 }

@@ -18,6 +18,9 @@ static inline bool lodge_pv_has(const struct lodge_vcpu *vcpu, unsigned int feat
 	return !vcpu->pv.enforce || vcpu->pv.features & BIT(feature);
 }
 
+/* Bits KVM_HC_*: those that can be an exit to user space, KVM_CAP_EXIT_HYPERCALL. */
+#define LODGE_HYPERCALL_EXITS	BIT(KVM_HC_MAP_GPA_RANGE)
+
 /* Power-up and INIT. */
 void lodge_pv_reset(struct lodge_vcpu *vcpu);
 

@@ -25,6 +25,7 @@
 #define HC_KICK_CPU		5
 #define HC_SEND_IPI		10
 #define HC_SCHED_YIELD		11
+#define HC_MAP_GPA_RANGE	12
 #define HC_EPERM		1
 #define HC_EINVAL		22
 #define HC_ENOSYS		1000
@@ -326,6 +327,94 @@ TEST_F(pv, send_ipi)
 	vcpu_setup_long(&self->vcpu[0], send_ipis, 0);
 	vcpu_run_to_done(&self->vcpu[0]);
 	ASSERT_EQ(0, pthread_join(self->thread, NULL));
+}
+
+static void use_none(u64 arg __maybe_unused)
+{
+}
+
+static void map_ranges(u64 arg __maybe_unused)
+{
+	/* Nobody wants to hear of it; then arguments that mean nothing. */
+	GUEST_ASSERT_EQ(-HC_ENOSYS, hypercall(HC_MAP_GPA_RANGE, 0x2000, 3, 0x10, 0));
+	GUEST_SYNC(1);
+	GUEST_ASSERT_EQ(-HC_EINVAL, hypercall(HC_MAP_GPA_RANGE, 1, 1, 0, 0));
+	GUEST_ASSERT_EQ(-HC_EINVAL, hypercall(HC_MAP_GPA_RANGE, 0, 0, 0, 0));
+	GUEST_ASSERT_EQ(-HC_EINVAL, hypercall(HC_MAP_GPA_RANGE, 0x1000, ~0UL, 0, 0));
+	GUEST_ASSERT_EQ(~0x76UL, hypercall(HC_MAP_GPA_RANGE, 0x2000, 3, 0x10, 0));
+	hypercall(HC_MAP_GPA_RANGE, ~0xfffUL, 1, 0, 0);
+	GUEST_ASSERT(false);	/* user space has moved it */
+}
+
+/* KVM_CAP_EXIT_HYPERCALL */
+TEST_F(pv, exit_hypercall)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_EXIT_HYPERCALL };
+	struct test_vcpu *vcpu = &self->vcpu[0];
+	struct kvm_run *run = vcpu->run;
+	struct kvm_regs regs;
+
+	ASSERT_EQ(1 << HC_MAP_GPA_RANGE, vm_cap(&self->vm, KVM_CAP_EXIT_HYPERCALL));
+	vcpu_setup_long(vcpu, map_ranges, 0);
+	ASSERT_EQ(1, vcpu_run_to_sync(vcpu));
+	cap.args[0] = 1 << HC_MAP_GPA_RANGE;
+	ASSERT_EQ(0, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap));
+	/* Refused, nothing changes. */
+	cap.args[0] = 1 << HC_SEND_IPI;
+	ASSERT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap));
+	cap.args[0] = 1ULL << 44;
+	ASSERT_EQ(-EINVAL, __vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap));
+
+	vcpu_run_expect(vcpu, KVM_EXIT_HYPERCALL);
+	ASSERT_EQ(HC_MAP_GPA_RANGE, run->hypercall.nr);
+	ASSERT_EQ(0x2000, run->hypercall.args[0]);
+	ASSERT_EQ(3, run->hypercall.args[1]);
+	ASSERT_EQ(0x10, run->hypercall.args[2]);
+	ASSERT_EQ(1, run->hypercall.longmode);
+	vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
+	ASSERT_EQ(HC_MAP_GPA_RANGE, regs.rax);
+	run->hypercall.ret = ~0x76UL;
+
+	vcpu_run_expect(vcpu, KVM_EXIT_HYPERCALL);
+	ASSERT_EQ(~0xfffUL, run->hypercall.args[0]);
+	/* KVM finishes the instruction wherever RIP is now. */
+	if (test_device_is_kvm())
+		return;
+	vcpu_setup_long(vcpu, use_none, 0);
+	run->hypercall.ret = 5;
+	vcpu_run_to_done(vcpu);
+	vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
+	ASSERT_NE(5, regs.rax);
+}
+
+/* 32-bit code: the arguments and the result have 32 bits. */
+GUEST_CODE(call32, ".code32",
+	   "movl $12, %eax; movl $0x3000, %ebx; movl $1, %ecx; movl $7, %edx\n"
+	   "vmmcall\n"
+	   "hlt");
+
+TEST_F(pv, exit_hypercall_32)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_EXIT_HYPERCALL,
+		.args[0] = 1 << HC_MAP_GPA_RANGE,
+	};
+	struct test_vcpu *vcpu = &self->vcpu[0];
+	struct kvm_run *run = vcpu->run;
+	struct kvm_regs regs;
+
+	vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap);
+	vm_place(&self->vm, GUEST_BLOB, call32, call32_end);
+	vcpu_setup_prot32(vcpu, GUEST_BLOB);
+	vcpu_run_expect(vcpu, KVM_EXIT_HYPERCALL);
+	ASSERT_EQ(0, run->hypercall.longmode);
+	ASSERT_EQ(0x3000, run->hypercall.args[0]);
+	run->hypercall.ret = ~0UL;
+	run->immediate_exit = 1;
+	ASSERT_EQ(-EINTR, __vcpu_run(vcpu));
+	run->immediate_exit = 0;
+	vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
+	ASSERT_EQ(~0U, regs.rax);
 }
 
 static void use_all(u64 allowed)
