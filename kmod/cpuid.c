@@ -698,22 +698,24 @@ static u8 guest_phys_bits(struct lodge_vcpu *vcpu)
 	return e ? clamp(e->eax & 0xff, 32u, 52u) : DEFAULT_PHYS_BITS;
 }
 
-/* KVM's leaves lie above those of another hypervisor, if a VMM shows one as well. */
-static u32 guest_pv_features(const struct lodge_vcpu *vcpu)
+/*
+ * The leaf of KVM_FEATURE_*. KVM's leaves lie above those of another hypervisor, if a VMM
+ * shows one as well.
+ */
+static struct kvm_cpuid_entry2 *find_pv_leaf(struct kvm_cpuid_entry2 *entries, unsigned int nr)
 {
 	const struct kvm_cpuid_entry2 *e;
 	u32 base;
 
 	for (base = KVM_CPUID_SIGNATURE; base < KVM_CPUID_SIGNATURE + 0x10000; base += 0x100) {
-		e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, base, 0);
+		e = find_entry(entries, nr, base, 0);
 		if (!e || memcmp(&e->ebx, KVM_SIGNATURE, 4) ||
 		    memcmp(&e->ecx, &KVM_SIGNATURE[4], 4) || memcmp(&e->edx, &KVM_SIGNATURE[8], 4))
 			continue;
-		e = find_entry(vcpu->cpuid, vcpu->nr_cpuid,
-			       base + KVM_CPUID_FEATURES - KVM_CPUID_SIGNATURE, 0);
-		return e ? e->eax : 0;
+		return find_entry(entries, nr, base + KVM_CPUID_FEATURES - KVM_CPUID_SIGNATURE,
+				  0);
 	}
-	return 0;
+	return NULL;
 }
 
 /* Everything that hangs on CPUID, after it changed. */
@@ -722,7 +724,8 @@ static void update_dependents(struct lodge_vcpu *vcpu)
 	const struct kvm_cpuid_entry2 *e;
 
 	update_features(vcpu);
-	vcpu->pv.features = guest_pv_features(vcpu);
+	e = find_pv_leaf(vcpu->cpuid, vcpu->nr_cpuid);
+	vcpu->pv.features = e ? e->eax : 0;
 	vcpu->maxphyaddr = guest_phys_bits(vcpu);
 	vcpu->phys_reserved = ~(BIT_ULL(vcpu->maxphyaddr) - 1);
 	vcpu->cr4_reserved = guest_cr4_reserved(vcpu);
@@ -786,9 +789,14 @@ static int check_unchanged(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry
 static int install_cpuid(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *entries,
 			 unsigned int nr)
 {
-	const struct kvm_cpuid_entry2 *e;
+	struct kvm_cpuid_entry2 *e;
 	u32 virt;
 	int ret;
+
+	/* Where HLT does not exit, nobody could end it by a kick. */
+	e = find_pv_leaf(entries, nr);
+	if (e && vcpu->vm->direct & KVM_X86_DISABLE_EXITS_HLT)
+		e->eax &= ~(u32)BIT(KVM_FEATURE_PV_UNHALT);
 
 	if (vcpu->cpu != -1) {
 		ret = check_unchanged(vcpu, entries, nr);

@@ -8,6 +8,9 @@
 #include "guest.h"
 #include "test_vm.h"
 
+#define KVM_CPUID_FEATURES	0x40000001
+#define FEATURE_PV_UNHALT	7
+
 FIXTURE(exit_caps) {
 	struct test_vm vm;
 	struct test_vcpu vcpu;
@@ -31,12 +34,25 @@ static void guest_halts_once(u64 arg __maybe_unused)
 	guest_halt();
 }
 
+/* Sets @cpuid, which shows PV_UNHALT, and tells whether that is still there. */
+static bool keeps_unhalt(struct test_vcpu *vcpu, struct kvm_cpuid2 *cpuid)
+{
+	struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, KVM_CPUID_FEATURES, 0);
+
+	e->eax |= 1 << FEATURE_PV_UNHALT;
+	vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
+	vcpu_ioctl(vcpu, KVM_GET_CPUID2, cpuid);
+	return e->eax & 1 << FEATURE_PV_UNHALT;
+}
+
 TEST_F(exit_caps, disable_exits)
 {
 	struct kvm_enable_cap cap = { .cap = KVM_CAP_X86_DISABLE_EXITS };
 	struct test_vcpu vcpu;
 	struct test_vm vm;
 	int can = vm_cap(&self->vm, KVM_CAP_X86_DISABLE_EXITS);
+	int device = device_open();
+	struct kvm_cpuid2 *cpuid;
 
 	ASSERT_EQ(KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE,
 		  can & (KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_PAUSE));
@@ -51,8 +67,16 @@ TEST_F(exit_caps, disable_exits)
 	cap.args[0] = KVM_X86_DISABLE_EXITS_HLT;
 	EXPECT_EQ(0, __vm_ioctl(&vm, KVM_ENABLE_CAP, &cap));
 	vcpu_create(&vm, &vcpu, 0);
+	/* A kick could not end it. */
+	cpuid = cpuid_supported(device);
+	close(device);
+	ASSERT_TRUE(keeps_unhalt(&self->vcpu, cpuid));
+	ASSERT_FALSE(keeps_unhalt(&vcpu, cpuid));
 	vcpu_setup_long(&vcpu, guest_halts_once, 0);
 	ASSERT_EQ(1, vcpu_run_to_sync(&vcpu));
+	/* The same again after an entry. */
+	ASSERT_FALSE(keeps_unhalt(&vcpu, cpuid));
+	free(cpuid);
 	/* No KVM_EXIT_HLT. On SVM any interrupt of the host's ends it. */
 	vcpu_run_to_done(&vcpu);
 	vcpu_destroy(&vcpu);
