@@ -90,6 +90,7 @@ static bool is_there(long ext)
 	case KVM_CAP_ENABLE_CAP:
 	case KVM_CAP_ENABLE_CAP_VM:
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
+	case KVM_CAP_DISABLE_QUIRKS:
 		return true;
 	default:
 		return false;
@@ -146,12 +147,16 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	case KVM_CAP_TSC_CONTROL:
 	case KVM_CAP_VM_TSC_CONTROL:
 		return lodge_has_tsc_scaling();
+	case KVM_CAP_STEAL_TIME:
+		return IS_ENABLED(CONFIG_SCHED_INFO);
 	case KVM_CAP_XSAVE2:
 		return lodge_xsave_size();
 	case KVM_CAP_X86_DISABLE_EXITS:
 		return direct_exits();
 	case KVM_CAP_EXIT_HYPERCALL:
 		return LODGE_HYPERCALL_EXITS;
+	case KVM_CAP_DISABLE_QUIRKS2:
+		return LODGE_QUIRKS;
 	case KVM_CAP_SET_GUEST_DEBUG2:
 		return LODGE_GUEST_DEBUG;
 	case KVM_CAP_MCE:
@@ -179,6 +184,16 @@ static int disable_exits(struct lodge_vm *vm, u64 exits)
 	return r;
 }
 
+/* All quirks but @off. The next call, as with Linux 6.1, is not about these any more. */
+static void disable_quirks(struct lodge_vm *vm, u64 off)
+{
+	mutex_lock(&vm->lock);
+	WRITE_ONCE(vm->quirks, LODGE_QUIRKS & ~off);
+	WRITE_ONCE(vm->ic.lint0_quirk, !(off & KVM_X86_QUIRK_LINT0_REENABLED));
+	lodge_vm_update_intercepts(vm);
+	mutex_unlock(&vm->lock);
+}
+
 int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user *user)
 {
 	struct kvm_enable_cap cap;
@@ -188,6 +203,13 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user 
 	if (cap.flags)
 		return -EINVAL;
 	switch (cap.cap) {
+	case KVM_CAP_DISABLE_QUIRKS2:
+		if (cap.args[0] & ~(u64)LODGE_QUIRKS)
+			return -EINVAL;
+		fallthrough;
+	case KVM_CAP_DISABLE_QUIRKS:
+		disable_quirks(vm, cap.args[0]);
+		return 0;
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
 		return lodge_dirty_log_manual(vm, cap.args[0]);
 	case KVM_CAP_DIRTY_LOG_RING:

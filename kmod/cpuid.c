@@ -570,6 +570,11 @@ static void refresh_entry(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 		e->edx &= ~F(APIC);
 		if (lodge_get_apic_base(vcpu) & LAPIC_BASE_ENABLE)
 			e->edx |= F(APIC);
+		if (!lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT)) {
+			e->ecx &= ~F(MWAIT);
+			if (vcpu->msr_misc_enable & MSR_IA32_MISC_ENABLE_MWAIT)
+				e->ecx |= F(MWAIT);
+		}
 		break;
 	case 7:
 		if (e->index)

@@ -28,7 +28,7 @@
 #define DR7_WRITABLE	0xffff2bffull
 #define DR7_FIXED	0x400ull
 
-static u64 linear_rip(struct lodge_vcpu *vcpu)
+u64 lodge_linear_rip(struct lodge_vcpu *vcpu)
 {
 	lodge_state_get(vcpu, LODGE_ST_SEGS);
 	if (lodge_is_64bit(vcpu))
@@ -142,7 +142,7 @@ int lodge_exit_debug(struct lodge_vcpu *vcpu, u8 vector, u64 dr6)
 	run->exit_reason = KVM_EXIT_DEBUG;
 	run->debug.arch = (struct kvm_debug_exit_arch) {
 		.exception = vector,
-		.pc = linear_rip(vcpu),
+		.pc = lodge_linear_rip(vcpu),
 		.dr6 = dr6,
 		.dr7 = lodge_effective_dr7(vcpu),
 	};

@@ -25,6 +25,9 @@
 /* KVM_SET_GUEST_DEBUG: 0, or -EBUSY: an exception to be injected finds one pending. */
 int lodge_set_guest_debug(struct lodge_vcpu *vcpu, const struct kvm_guest_debug *dbg);
 
+/* RIP as a linear address. */
+u64 lodge_linear_rip(struct lodge_vcpu *vcpu);
+
 /* Before the first entry of KVM_RUN: looks at the instruction that is next. */
 void lodge_debug_prepare(struct lodge_vcpu *vcpu);
 

@@ -137,10 +137,7 @@ int lodge_exit_hlt(struct lodge_vcpu *vcpu)
 	return LODGE_TO_USER;
 }
 
-/*
- * Caches are coherent with the guest's devices, and MONITOR is not announced: a guest
- * that uses it all the same sees no wake-up missed, only no sleep.
- */
+/* Caches are coherent with the guest's devices. */
 int lodge_exit_nop(struct lodge_vcpu *vcpu)
 {
 	u64 next;
@@ -148,6 +145,19 @@ int lodge_exit_nop(struct lodge_vcpu *vcpu)
 	if (lodge_next_rip(vcpu, &next))
 		lodge_retire(vcpu, next);
 	return LODGE_REENTER;
+}
+
+/* The guest sees no wake-up missed, only no sleep. */
+int lodge_exit_mwait(struct lodge_vcpu *vcpu)
+{
+	struct lodge_vm *vm = vcpu->vm;
+	bool has = lodge_has_quirk(vm, KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT) ?
+		   lodge_guest_has(vcpu, X86_FEATURE_MWAIT) :
+		   vcpu->msr_misc_enable & MSR_IA32_MISC_ENABLE_MWAIT;
+
+	if (!has && !lodge_has_quirk(vm, KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS))
+		return lodge_exit_ud(vcpu);
+	return lodge_exit_nop(vcpu);
 }
 
 bool lodge_yield_to(struct lodge_vcpu *vcpu)

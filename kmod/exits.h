@@ -43,7 +43,8 @@ void lodge_do_cpuid(struct lodge_vcpu *vcpu, u64 next_rip);
 
 int lodge_exit_cpuid(struct lodge_vcpu *vcpu);
 int lodge_exit_hlt(struct lodge_vcpu *vcpu);
-int lodge_exit_nop(struct lodge_vcpu *vcpu);	/* INVD, WBINVD, MONITOR, ... */
+int lodge_exit_nop(struct lodge_vcpu *vcpu);	/* INVD, WBINVD */
+int lodge_exit_mwait(struct lodge_vcpu *vcpu);	/* MONITOR, too */
 int lodge_exit_pause(struct lodge_vcpu *vcpu);
 /* Lends this CPU's time to @vcpu if that waits for a CPU; true when it did. */
 bool lodge_yield_to(struct lodge_vcpu *vcpu);

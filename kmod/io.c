@@ -8,10 +8,17 @@
 #include "state.h"
 #include "vm.h"
 
-static bool has_lapic_page(const struct lodge_vcpu *vcpu, u64 gpa)
+enum lapic_page { NO_LAPIC_PAGE, LAPIC_REGISTERS, LAPIC_HOLE };
+
+/* Who answers at @gpa? Without its registers there, the quirk leaves a hole. */
+static enum lapic_page lapic_page(const struct lodge_vcpu *vcpu, u64 gpa)
 {
-	return vcpu->lapic && lapic_mode(vcpu->lapic) == LAPIC_XAPIC &&
-	       (gpa & ~0xfffull) == lapic_mmio_base(vcpu->lapic);
+	if (!vcpu->lapic || (gpa & ~0xfffull) != lapic_mmio_base(vcpu->lapic))
+		return NO_LAPIC_PAGE;
+	if (lapic_mode(vcpu->lapic) == LAPIC_XAPIC)
+		return LAPIC_REGISTERS;
+	return lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_LAPIC_MMIO_HOLE) ? LAPIC_HOLE :
+									  NO_LAPIC_PAGE;
 }
 
 static u64 value_of(const void *data, unsigned int len)
@@ -56,8 +63,15 @@ int lodge_mmio_read(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, void *da
 {
 	struct irqchip *ic = &vcpu->vm->ic;
 
-	if (has_lapic_page(vcpu, gpa))
+	switch (lapic_page(vcpu, gpa)) {
+	case LAPIC_REGISTERS:
 		return lapic_mmio_read(vcpu->lapic, gpa & 0xfff, len, data) ? -ENODEV : 0;
+	case LAPIC_HOLE:
+		memset(data, 0xff, len);
+		return 0;
+	case NO_LAPIC_PAGE:
+		break;
+	}
 	if (ic->kind != IRQCHIP_KERNEL)
 		return -ENODEV;
 	return irqchip_mmio_read(ic, gpa, len, data) ? -ENODEV : 0;
@@ -67,11 +81,16 @@ int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const v
 {
 	struct lodge_vm *vm = vcpu->vm;
 
-	if (has_lapic_page(vcpu, gpa)) {
+	switch (lapic_page(vcpu, gpa)) {
+	case LAPIC_REGISTERS:
 		if (lapic_mmio_write(vcpu->lapic, gpa & 0xfff, len, data))
 			return -ENODEV;
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 		return 0;
+	case LAPIC_HOLE:
+		return 0;
+	case NO_LAPIC_PAGE:
+		break;
 	}
 	if (vm->ic.kind == IRQCHIP_KERNEL && !irqchip_mmio_write(&vm->ic, gpa, len, data)) {
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
@@ -133,7 +152,8 @@ static int finish_in(struct lodge_vcpu *vcpu)
 
 /*
  * IN or OUT of 1, 2 or 4 bytes that has passed the guest's own permission checks. For
- * user space RIP stays at the instruction until KVM_RUN is called again, as KVM does.
+ * user space RIP stays at the instruction until KVM_RUN is called again, as KVM does; at
+ * OUT 0x7e it is behind, for VMMs that read it there: KVM_X86_QUIRK_OUT_7E_INC_RIP.
  */
 int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in, u64 next_rip)
 {
@@ -159,6 +179,10 @@ int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in
 	run->io.port = port;
 	run->io.count = 1;
 	run->io.data_offset = LODGE_PIO_PAGE * PAGE_SIZE;
+	if (!in && port == 0x7e && lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_OUT_7E_INC_RIP)) {
+		lodge_retire(vcpu, next_rip);
+		return LODGE_TO_USER;
+	}
 	lodge_leave_unfinished(vcpu, in ? finish_in : finish_out, next_rip);
 	vcpu->unfinished.size = size;
 	return LODGE_TO_USER;

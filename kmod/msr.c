@@ -696,6 +696,10 @@ static int write_misc_enable(struct lodge_vcpu *vcpu, u64 data, bool host)
 {
 	u64 old = vcpu->msr_misc_enable;
 
+	/* Where the bit is CPUID's as well. Intel SDM volume 4: only with SSE3. */
+	if ((data ^ old) & MSR_IA32_MISC_ENABLE_MWAIT && !lodge_guest_has(vcpu, X86_FEATURE_XMM3) &&
+	    !lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT))
+		return 1;
 	/* To the guest, what says that there is no performance monitor is read-only. */
 	if (!host) {
 		if ((data ^ old) & MISC_ENABLE_DEFAULT)

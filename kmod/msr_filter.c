@@ -115,7 +115,6 @@ int lodge_set_msr_filter(struct lodge_vm *vm, const struct kvm_msr_filter __user
 {
 	struct lodge_msr_filter *filter, *old;
 	struct kvm_msr_filter user;
-	struct lodge_vcpu *vcpu;
 	int longs;
 
 	if (copy_from_user(&user, argp, sizeof(user)))
@@ -129,10 +128,7 @@ int lodge_set_msr_filter(struct lodge_vm *vm, const struct kvm_msr_filter __user
 
 	mutex_lock(&vm->lock);
 	old = rcu_replace_pointer(vm->msr_filter, filter, lockdep_is_held(&vm->lock));
-	lodge_for_each_vcpu(vcpu, vm) {
-		lodge_make_request(vcpu, LODGE_REQ_INTERCEPTS);
-		lodge_vcpu_kick(vcpu);
-	}
+	lodge_vm_update_intercepts(vm);
 	mutex_unlock(&vm->lock);
 	if (old)
 		kvfree_rcu(old, rcu);

@@ -12,6 +12,7 @@
 #include <linux/stddef.h>
 
 #include "kernel_compat.h"
+#include "debug.h"
 #include "exits.h"
 #include "memory.h"
 #include "pv.h"
@@ -279,5 +280,52 @@ int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
 		result = hypercall(vcpu, nr, args, long64);
 	}
 	finish(vcpu, result, next);
+	return LODGE_REENTER;
+}
+
+/* MODRM_VMCALL, MODRM_VMMCALL, 0: something else, or -EAGAIN: enter the guest again. */
+static int hypercall_at(struct lodge_vcpu *vcpu, u64 rip)
+{
+	u8 code[3];
+	unsigned int i;
+	u32 error;
+	u64 gpa;
+	int r;
+
+	/* Byte by byte: behind the first there may be nothing that can be fetched. */
+	for (i = 0; i < ARRAY_SIZE(code); i++) {
+		r = lodge_walk(vcpu, rip + i, LODGE_WALK_EXEC, &gpa, &error);
+		if (r == -EAGAIN)
+			return r;
+		if (r || lodge_read_gpa(vcpu->vm, gpa, &code[i], 1) || code[0] != 0x0f)
+			return 0;
+	}
+	if (code[1] != 0x01 || (code[2] != MODRM_VMCALL && code[2] != MODRM_VMMCALL))
+		return 0;
+	return code[2];
+}
+
+int lodge_fix_hypercall(struct lodge_vcpu *vcpu, u8 own)
+{
+	u64 rip = lodge_linear_rip(vcpu), last = rip + 2, gpa;
+	int found = 0;
+	u32 error;
+	int r;
+
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	if (lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_FIX_HYPERCALL_INSN) && !vcpu->st.cpl &&
+	    (lodge_is_64bit(vcpu) ? lodge_is_canonical(vcpu, last) : last <= U32_MAX))
+		found = hypercall_at(vcpu, rip);
+	if (!found)
+		return lodge_exit_ud(vcpu);
+	/* Own: another vCPU was faster. */
+	if (found == own || found == -EAGAIN)
+		return LODGE_REENTER;
+
+	r = lodge_walk(vcpu, last, LODGE_WALK_WRITE, &gpa, &error);
+	if (r > 0)
+		lodge_queue_page_fault(vcpu, last, error);
+	else if (r != -EAGAIN && (r || lodge_write_gpa(vcpu, gpa, &own, sizeof(own))))
+		return lodge_exit_ud(vcpu);
 	return LODGE_REENTER;
 }

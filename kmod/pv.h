@@ -67,4 +67,13 @@ static inline void lodge_tell_preempted(struct lodge_vcpu *vcpu)
 /* VMCALL or VMMCALL. After the window. */
 int lodge_exit_hypercall(struct lodge_vcpu *vcpu);
 
+/*
+ * #UD, perhaps because the guest used the other vendor's hypercall: with
+ * KVM_X86_QUIRK_FIX_HYPERCALL_INSN the instruction becomes this CPU's, whose last byte is
+ * @own, and is done again. Else the guest gets its #UD, or the #PF of that write.
+ */
+#define MODRM_VMCALL	0xc1
+#define MODRM_VMMCALL	0xd9
+int lodge_fix_hypercall(struct lodge_vcpu *vcpu, u8 own);
+
 #endif

@@ -38,6 +38,17 @@ void lodge_vm_kill(struct lodge_vm *vm, const char *why)
 	}
 }
 
+void lodge_vm_update_intercepts(struct lodge_vm *vm)
+{
+	struct lodge_vcpu *vcpu;
+
+	lockdep_assert_held(&vm->lock);
+	lodge_for_each_vcpu(vcpu, vm) {
+		lodge_make_request(vcpu, LODGE_REQ_INTERCEPTS);
+		lodge_vcpu_kick(vcpu);
+	}
+}
+
 void lodge_vm_get(struct lodge_vm *vm)
 {
 	refcount_inc(&vm->users);
@@ -502,6 +513,7 @@ static struct lodge_vm *vm_alloc(void)
 	mmgrab(vm->mm);
 	lodge_clock_init(vm);
 	irqchip_init(&vm->ic, &lodge_irqchip_ops);
+	vm->quirks = LODGE_QUIRKS;
 	lodge_eventfds_init(&vm->eventfds, &vm->ic);
 	r = lodge_coalesced_init(&vm->coalesced);
 	if (r)

@@ -20,6 +20,13 @@
 #define LODGE_MAX_VCPUS		512
 #define LODGE_MAX_VCPU_ID	IRQCHIP_MAX_APIC_ID	/* exclusive */
 
+/* Where KVM does not do as a CPU, and a VMM may have it so: KVM_CAP_DISABLE_QUIRKS2. */
+#define LODGE_QUIRKS	(KVM_X86_QUIRK_LINT0_REENABLED | KVM_X86_QUIRK_CD_NW_CLEARED | \
+			 KVM_X86_QUIRK_LAPIC_MMIO_HOLE | KVM_X86_QUIRK_OUT_7E_INC_RIP | \
+			 KVM_X86_QUIRK_MISC_ENABLE_NO_MWAIT | \
+			 KVM_X86_QUIRK_FIX_HYPERCALL_INSN | \
+			 KVM_X86_QUIRK_MWAIT_NEVER_UD_FAULTS)
+
 struct lodge_msr_filter;
 struct lodge_vcpu;
 
@@ -55,6 +62,7 @@ struct lodge_vm {
 	u32 hypercall_exits;		/* KVM_CAP_EXIT_HYPERCALL: bits KVM_HC_* */
 	u64 direct;			/* KVM_CAP_X86_DISABLE_EXITS: KVM_X86_DISABLE_EXITS_* */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT enabled */
+	u64 quirks;			/* KVM_X86_QUIRK_* that are on; written under lock */
 
 	/* vCPUs, in order of creation; slots are filled under lock, never emptied */
 	unsigned int nr_vcpus;		/* smp_store_release() after vcpus[n] */
@@ -99,6 +107,12 @@ int lodge_set_apic_bus_ns(struct lodge_vm *vm, u64 ns);
  */
 int lodge_set_max_vcpu_id(struct lodge_vm *vm, u64 max);
 
+/*
+ * vm.c: the vCPUs' intercepts depend on something of the VM that has changed: they follow
+ * from their next entry on. vm->lock is held.
+ */
+void lodge_vm_update_intercepts(struct lodge_vm *vm);
+
 /* vm.c: serves KVM_CREATE_VM: an fd, or an errno. */
 int lodge_vm_create(unsigned long type);
 
@@ -107,6 +121,12 @@ static inline struct lodge_vcpu *lodge_vm_vcpu(struct lodge_vm *vm, unsigned int
 {
 	/* Pairs with create_vcpu(). */
 	return i < smp_load_acquire(&vm->nr_vcpus) ? vm->vcpus[i] : NULL;
+}
+
+/* Is KVM_X86_QUIRK_* @quirk on? User space may switch it at any time. */
+static inline bool lodge_has_quirk(const struct lodge_vm *vm, u64 quirk)
+{
+	return READ_ONCE(vm->quirks) & quirk;
 }
 
 #define lodge_for_each_vcpu(vcpu, vm) \

@@ -121,8 +121,11 @@ TEST(announced)
 	u32 wanted = 1 << FEATURE_STEAL_TIME | 1 << FEATURE_PV_UNHALT |
 		     1 << FEATURE_PV_TLB_FLUSH | 1 << FEATURE_PV_SEND_IPI |
 		     1 << FEATURE_PV_SCHED_YIELD;
+	int device = device_open();
 
 	ASSERT_EQ(wanted, supported_features() & wanted);
+	ASSERT_EQ(1, device_cap(device, KVM_CAP_STEAL_TIME));
+	close(device);
 }
 
 TEST_F(pv, steal_time_msr)

@@ -637,7 +637,7 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 	}
 	for (reg = LAPIC_LVTT; reg <= LAPIC_LVTERR; reg += 16)
 		lapic_reg_set(l, reg, LAPIC_LVT_MASKED);
-	if (bsp && l->ic->lint0_quirk)
+	if (bsp && READ_ONCE(l->ic->lint0_quirk))
 		lapic_reg_set(l, LAPIC_LVT0, APIC_EXTINT << 8);
 	lapic_reg_set(l, LAPIC_DFR, 0xffffffff);
 	lapic_reg_set(l, LAPIC_SVR, 0xff);

@@ -78,13 +78,15 @@ static int svm_exit_npf(struct lodge_vcpu *vcpu)
 }
 
 /*
- * #DB and #AC exit only so that their delivery cannot loop in microcode for ever, and #BP
- * and the others for a debugger: the guest gets them back.
+ * #DB and #AC exit only so that their delivery cannot loop in microcode for ever, #UD for
+ * Intel's hypercalls, and #BP and the others for a debugger: the guest gets them back.
  */
 static int svm_exit_exception(struct lodge_vcpu *vcpu, u8 vector)
 {
 	if (vector == X86_TRAP_DB)
 		return svm_exit_db(vcpu);
+	if (vector == X86_TRAP_UD)
+		return lodge_fix_hypercall(vcpu, MODRM_VMMCALL);
 	return lodge_exit_exception(vcpu, vector, vcpu->exit.info1, vcpu->exit.info2);
 }
 
@@ -193,8 +195,8 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_CLGI]			= lodge_exit_ud,
 	[SVM_EXIT_SKINIT]		= lodge_exit_ud,
 	[SVM_EXIT_WBINVD]		= lodge_exit_nop,
-	[SVM_EXIT_MONITOR]		= lodge_exit_nop,
-	[SVM_EXIT_MWAIT]		= lodge_exit_nop,
+	[SVM_EXIT_MONITOR]		= lodge_exit_mwait,
+	[SVM_EXIT_MWAIT]		= lodge_exit_mwait,
 	[SVM_EXIT_XSETBV]		= lodge_exit_xsetbv,
 	[SVM_EXIT_RDPRU]		= lodge_exit_ud,
 	[SVM_EXIT_INVLPGB]		= lodge_exit_ud,

@@ -149,15 +149,18 @@ static void svm_commit_segs(struct svm_vcpu *svm, const struct lodge_state *st)
 	svm_touch(svm, SVM_CLEAN_SEG | SVM_CLEAN_DT);
 }
 
-static void svm_commit_crs(struct svm_vcpu *svm, const struct lodge_state *st)
+static void svm_commit_crs(struct svm_vcpu *svm, const struct lodge_vm *vm,
+			   const struct lodge_state *st)
 {
 	struct vmcb_save *s = &svm->vmcb->save;
 
 	/*
 	 * CR0.CD would slow the physical CPU down, and firmware runs with it set. Memory
-	 * types are the host's business: hide the bits, and intercept what could show it.
+	 * types are the host's business: hide the bits, and intercept what could show it,
+	 * unless a VMM wants them to count.
 	 */
-	svm->cr0_hidden = st->cr0 & (X86_CR0_CD | X86_CR0_NW);
+	svm->cr0_hidden = lodge_has_quirk(vm, KVM_X86_QUIRK_CD_NW_CLEARED) ?
+			  st->cr0 & (X86_CR0_CD | X86_CR0_NW) : 0;
 	if (svm_intercepted(svm, SVM_ICPT_CR0_READ) != !!svm->cr0_hidden) {
 		svm_intercept(svm, SVM_ICPT_CR0_READ, svm->cr0_hidden);
 		svm_intercept(svm, SVM_ICPT_CR0_WRITE, svm->cr0_hidden);
@@ -199,7 +202,7 @@ void svm_commit(struct lodge_vcpu *vcpu)
 	if (dirty & LODGE_ST_SEGS)
 		svm_commit_segs(svm, st);
 	if (dirty & LODGE_ST_CRS)
-		svm_commit_crs(svm, st);
+		svm_commit_crs(svm, vcpu->vm, st);
 	if (dirty & LODGE_ST_DRS) {
 		/* A debugger wants to know what is new, not what the guest has there. */
 		svm->vmcb->save.dr6 = vcpu->debug ? DR6_ACTIVE_LOW : st->dr6;

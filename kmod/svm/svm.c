@@ -246,11 +246,13 @@ void svm_intercept_drs(struct svm_vcpu *svm, bool on)
  */
 static void svm_update_debug(struct lodge_vcpu *vcpu)
 {
-	const u32 always = BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC);
+	u32 always = BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC);
 	struct svm_vcpu *svm = to_svm(vcpu);
 	u32 *icpt = &svm->vmcb->control.intercepts[SVM_ICPT_EXCEPTION / 32];
 	bool intn;
 
+	if (lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_FIX_HYPERCALL_INSN))
+		always |= BIT(X86_TRAP_UD);
 	*icpt = always;
 	svm->step &= ~SVM_STEP_DEBUG;
 	intn = vcpu->debug & KVM_GUESTDBG_SINGLESTEP;
