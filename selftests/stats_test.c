@@ -4,6 +4,8 @@
  */
 #include <kselftest_harness.h>
 
+#include <stdlib.h>
+
 #include "guest.h"
 #include "test_vm.h"
 
@@ -200,6 +202,63 @@ TEST_F(stats, lifetime)
 	vm_destroy(&vm);
 	EXPECT_EQ(exits, counter(stats, "exits"));
 	close(stats->fd);
+	free(stats);
+}
+
+#define VECTOR		0x51
+#define WAKES		1000
+
+static void take_irq(struct guest_regs *regs __maybe_unused)
+{
+	wrmsr(X2APIC_MSR(APIC_EOI), 0);
+}
+
+/* The interrupt is there before HLT, and may come in after the instruction behind STI. */
+static void guest_wakes(u64 arg __maybe_unused)
+{
+	unsigned int i;
+
+	wrmsr(MSR_APICBASE, rdmsr(MSR_APICBASE) | 1 << 10);
+	wrmsr(X2APIC_MSR(APIC_SPIV), 0x1ff);
+	guest_sync(0);
+	for (i = 0; i < WAKES; i++) {
+		wrmsr(X2APIC_MSR(APIC_SELF_IPI), VECTOR);
+		guest_sti_halt_cli();
+	}
+	guest_sync(1);
+}
+
+/*
+ * An interrupt that goes in at HLT is not asked for again by an exit of its own. Other
+ * than that it costs time, QEMU's CPU now and then delivered such a one twice.
+ */
+TEST(exits_of_a_wake)
+{
+	struct stats *stats = calloc(1, sizeof(*stats));
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+	u64 exits;
+
+	if (getenv("LODGE_DEVICE"))
+		SKIP(return, "KVM takes one more");
+	ASSERT_NE(NULL, stats);
+	vm_create(&vm);
+	vm_create_irqchip(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	vcpu_set_supported_cpuid(&vcpu);
+	guest_var(&vm, guest_handlers[VECTOR]) = take_irq;
+	stats_load(stats, __vcpu_ioctl(&vcpu, KVM_GET_STATS_FD, 0));
+	vcpu_setup_long(&vcpu, guest_wakes, 0);
+	ASSERT_EQ(0, vcpu_run_to_sync(&vcpu));
+	exits = counter(stats, "exits");
+	ASSERT_EQ(1, vcpu_run_to_sync(&vcpu));
+	exits = counter(stats, "exits") - exits;
+	/* The IPI, HLT and EOI; and the host's own interrupts. */
+	EXPECT_LE(3 * WAKES, exits);
+	EXPECT_GT(3 * WAKES + WAKES / 2, exits);
+	close(stats->fd);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
 	free(stats);
 }
 

@@ -436,6 +436,8 @@ void svm_inject(struct lodge_vcpu *vcpu)
 	} else {
 		inject |= ev->irq_vector | SVM_EVENT_TYPE(ev->irq_soft ? SVM_EVENT_TYPE_SOFT :
 								      SVM_EVENT_TYPE_INTR);
+		/* What the window was for goes in now; the caller opens it for what is left. */
+		svm_close_irq_window(vcpu);
 	}
 	svm->vmcb->control.event_inject = inject;
 	/* "Event Injection": with NRIP save it is what a software event's frame shows. */

@@ -280,6 +280,7 @@ static inline void xapic_write(u32 reg, u32 v)
 #define APIC_ESR		0x280
 #define APIC_ICR		0x300
 #define APIC_ICR2		0x310
+#define APIC_SELF_IPI		0x3f0
 #define APIC_LVTT		0x320
 #define APIC_LVT0		0x350
 #define APIC_LVT1		0x360
