@@ -52,7 +52,9 @@ void lodge_vcpu_kick(struct lodge_vcpu *vcpu)
 {
 	int cpu, this;
 
-	rcuwait_wake_up(&vcpu->wait);
+	/* It slept, and looks at what was asked for on its way to the guest. */
+	if (rcuwait_wake_up(&vcpu->wait))
+		return;
 
 	this = get_cpu();
 	/* Pairs with run_window(): what was asked for, before a look at mode. */
