@@ -60,13 +60,14 @@ static struct lodge_slot *find_range(struct lodge_memory *mem, u64 first, u64 la
 }
 
 /*
- * The hint: slots_gone is counted up before a slot leaves, and the slot is freed by RCU
- * after that. So who finds the count as it was may use the slot.
+ * The hint: slots_gone is counted up when a slot has left, so a slot that is found after a
+ * look at the count leaves after that look. It is freed by RCU when it has been counted:
+ * who finds the count as it was may use the slot.
  */
 const struct lodge_slot *lodge_slot_find(struct lodge_memory *mem, u64 gfn,
 					 struct lodge_slot_hint *hint)
 {
-	/* Before the look at the slot. */
+	/* Before the look at the slot; pairs with swap_slots(). */
 	unsigned long gone = smp_load_acquire(&mem->slots_gone);
 	const struct lodge_slot *slot;
 
@@ -191,9 +192,9 @@ static void swap_slots(struct lodge_memory *mem, struct lodge_slot *old,
 		hva_add(mem, new);
 	spin_lock(&mem->lock);
 	if (old) {
-		WRITE_ONCE(mem->slots_gone, mem->slots_gone + 1);
-		smp_wmb();	/* pairs with lodge_slot_find() */
 		latch_tree_erase(&old->by_gfn, &mem->by_gfn, &gfn_ops);
+		/* Who sees the count must not find the slot. */
+		smp_store_release(&mem->slots_gone, mem->slots_gone + 1);
 		lodge_stage2_zap_range(mem, old->base_gfn, old->base_gfn + old->npages, &batch);
 	}
 	if (new)

@@ -5,6 +5,10 @@
  */
 #include <kselftest_harness.h>
 
+#include <pthread.h>
+#include <sched.h>
+#include <time.h>
+
 #include "guest.h"
 #include "test_vm.h"
 
@@ -384,6 +388,70 @@ TEST_F(slots, many)
 		vcpu_run_to_sync(vcpu);
 	}
 	ASSERT_EQ(0, __vm_set_slot(vm, 1, 0, SLOT_GPA, 2 * SLOT_SIZE, mem));
+}
+
+/* A slot that goes while a vCPU looks it up for one page after the other. */
+#define LEAVING_SIZE	0x2000000UL
+#define LEAVING_TIMES	1000
+#define LEAVING_SECONDS	8
+
+struct leaving {
+	struct test_vm *vm;
+	void *mem;
+	volatile u64 exits;
+	volatile bool done;
+	unsigned int times;
+};
+
+static void guest_reads_pages(u64 arg __maybe_unused)
+{
+	u64 gpa;
+
+	for (;;)
+		for (gpa = SLOT_GPA; gpa < SLOT_GPA + LEAVING_SIZE; gpa += TEST_PAGE_SIZE)
+			VOLATILE(u64, gpa);
+}
+
+static void *come_and_go(void *arg)
+{
+	struct leaving *l = arg;
+	struct timespec begin, now;
+	u64 exits;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		vm_set_slot(l->vm, 1, 0, SLOT_GPA, LEAVING_SIZE, l->mem);
+		usleep(l->times % 16 * 50);
+		exits = l->exits;
+		vm_set_slot(l->vm, 1, 0, 0, 0, NULL);
+		/* One may be from before. A vCPU that still believes in the slot has no more. */
+		while (l->exits < exits + 2)
+			sched_yield();
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (++l->times < LEAVING_TIMES && now.tv_sec - begin.tv_sec < LEAVING_SECONDS);
+	l->done = true;
+	return NULL;
+}
+
+TEST_F(slots, leave_under_faults)
+{
+	struct leaving l = { .vm = &self->vm };
+	pthread_t thread;
+
+	/* Pages that nobody has written cost the host nothing. */
+	l.mem = mmap(NULL, LEAVING_SIZE, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	ASSERT_NE(MAP_FAILED, l.mem);
+	ASSERT_EQ(0, madvise(l.mem, LEAVING_SIZE, MADV_NOHUGEPAGE));
+	vcpu_setup_long(&self->vcpu, guest_reads_pages, 0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, come_and_go, &l));
+	while (!l.done) {
+		vcpu_run_expect(&self->vcpu, KVM_EXIT_MMIO);
+		l.exits++;
+	}
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	TH_LOG("a slot left %u times", l.times);
+	munmap(l.mem, LEAVING_SIZE);
 }
 
 TEST_F(slots, shadow_pages)
