@@ -34,7 +34,7 @@ struct fault {
 static int get_page_by_gup(struct fault *f)
 {
 	unsigned int flags = FOLL_HWPOISON;
-	bool want_write = !(f->slot.flags & KVM_MEM_READONLY);
+	bool want_write = !lodge_slot_readonly(&f->slot);
 	struct page *page;
 	long n;
 
@@ -295,7 +295,7 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 
 	rcu_read_lock();
 	slot = lodge_slot_find(mem, f.gfn, &vcpu->slot_hint);
-	if (!slot || (f.write && slot->flags & KVM_MEM_READONLY)) {
+	if (!slot || (f.write && lodge_slot_readonly(slot))) {
 		rcu_read_unlock();
 		return LODGE_FAULT_MMIO;
 	}

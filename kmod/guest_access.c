@@ -27,7 +27,7 @@ static const struct lodge_slot *access_slot(struct lodge_memory *mem, u64 gfn, b
 	rcu_read_lock();
 	slot = lodge_slot_find(mem, gfn, NULL);
 	rcu_read_unlock();
-	if (slot && write && slot->flags & KVM_MEM_READONLY)
+	if (slot && write && lodge_slot_readonly(slot))
 		return NULL;
 	return slot;
 }

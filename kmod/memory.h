@@ -150,6 +150,11 @@ static inline bool lodge_slot_logs(const struct lodge_slot *slot)
 	return READ_ONCE(slot->flags) & KVM_MEM_LOG_DIRTY_PAGES;
 }
 
+static inline bool lodge_slot_readonly(const struct lodge_slot *slot)
+{
+	return READ_ONCE(slot->flags) & KVM_MEM_READONLY;
+}
+
 /* The host's address of @gfn, which @slot holds. */
 static inline unsigned long lodge_slot_hva(const struct lodge_slot *slot, u64 gfn)
 {

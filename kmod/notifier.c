@@ -66,11 +66,12 @@ static bool visit_memories(struct lodge_notifier *n, const struct hva_range *ran
 		if (!range->everything &&
 		    !lodge_slot_by_hva(mem, NULL, range->start, range->end - 1))
 			continue;
-		mem->notifier_users++;
+		WRITE_ONCE(mem->notifier_users, mem->notifier_users + 1);
 		spin_unlock(&n->lock);
 		ret |= fn(mem, range);
 		spin_lock(&n->lock);
-		if (!--mem->notifier_users && mem->notifier_leaving)
+		WRITE_ONCE(mem->notifier_users, mem->notifier_users - 1);
+		if (!mem->notifier_users && mem->notifier_leaving)
 			wake_up(&n->idle);
 	}
 	spin_unlock(&n->lock);

@@ -389,9 +389,10 @@ int lodge_set_nr_mmu_pages(struct lodge_vm *vm, unsigned long nr)
 unsigned long lodge_get_nr_mmu_pages(struct lodge_vm *vm)
 {
 	u64 pages = READ_ONCE(vm->mem.nr_pages);
+	u32 limit = READ_ONCE(vm->mem.shadow_pages);
 
-	if (READ_ONCE(vm->mem.shadow_pages))
-		return vm->mem.shadow_pages;
+	if (limit)
+		return limit;
 	return pages ? max_t(u64, pages / 50, MIN_SHADOW_PAGES) : 0;
 }
 

@@ -318,7 +318,7 @@ bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn
 		return false;
 
 	slot = lodge_slot_find(mem, gfn, &vcpu->slot_hint);
-	if (!slot || slot->flags & KVM_MEM_READONLY)
+	if (!slot || lodge_slot_readonly(slot))
 		return false;
 	if (lodge_slot_logs(slot)) {
 		if (level > 1 || !lodge_ring_has_room(vcpu))
