@@ -2,9 +2,10 @@
 /*
  * KVM_GET_STATS_FD: a file with the counters of a VM or of a vCPU and with what describes
  * them, in KVM's format: header, name of the object, descriptors, data. Called by vm.c
- * and vcpu.c. No lock: each counter has one writer.
+ * and vcpu.c. No lock: each counter has one writer, and who reads it may be late.
  */
 #include <linux/anon_inodes.h>
+#include <linux/compiler.h>
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/kvm.h>
@@ -101,7 +102,21 @@ struct stats_part {
 	size_t size;
 };
 
-static void read_vm(struct lodge_vm *vm, u64 data[VM_NR_STATS])
+#define MAX_STATS	ARRAY_SIZE(vcpu_descs)
+static_assert(ARRAY_SIZE(vm_descs) <= MAX_STATS);
+
+static void read_vcpu(const struct lodge_vcpu *vcpu, u64 *data)
+{
+	const u64 *counters = (const u64 *)&vcpu->stats;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(vcpu_descs); i++) {
+		/* What the vCPU's thread counts at this moment may be missing. */
+		data[i] = data_race(READ_ONCE(counters[i]));
+	}
+}
+
+static void read_vm(struct lodge_vm *vm, u64 *data)
 {
 	BUILD_BUG_ON(VM_PAGES_1G - VM_PAGES_4K != 2);
 	lodge_count_leaves(vm, &data[VM_PAGES_4K]);
@@ -113,13 +128,12 @@ static ssize_t stats_read(struct file *file, char __user *user, size_t size, lof
 {
 	const struct stats_file *stats = file->private_data;
 	const struct lodge_vcpu *vcpu = stats->vcpu;
-	u64 vm_data[VM_NR_STATS];
+	u64 data[MAX_STATS];
 	const struct stats_part parts[] = {
 		{ &stats->header, sizeof(stats->header) },
 		{ stats->id, sizeof(stats->id) },
 		{ vcpu ? vcpu_descs : vm_descs, vcpu ? sizeof(vcpu_descs) : sizeof(vm_descs) },
-		{ vcpu ? (const void *)&vcpu->stats : vm_data,
-		  vcpu ? sizeof(vcpu->stats) : sizeof(vm_data) },
+		{ data, vcpu ? sizeof(vcpu->stats) : VM_NR_STATS * sizeof(data[0]) },
 	};
 	loff_t at = *pos;
 	size_t done = 0;
@@ -128,8 +142,12 @@ static ssize_t stats_read(struct file *file, char __user *user, size_t size, lof
 	if (at < 0)
 		return -EINVAL;
 	/* Who reads what comes before them does not wait for the numbers. */
-	if (!vcpu && at + size > stats->header.data_offset)
-		read_vm(stats->vm, vm_data);
+	if (at + size > stats->header.data_offset) {
+		if (vcpu)
+			read_vcpu(vcpu, data);
+		else
+			read_vm(stats->vm, data);
+	}
 	for (i = 0; i < ARRAY_SIZE(parts) && done < size; i++) {
 		size_t part;
 
