@@ -167,6 +167,17 @@ static void take_words(struct lodge_memory *mem, const struct lodge_slot *slot,
 	spin_unlock(&mem->lock);
 }
 
+/* What is set in the bitmap, which is left as it is. */
+static void show_words(struct lodge_memory *mem, const struct lodge_slot *slot,
+		       unsigned long first, unsigned long nr, unsigned long *words)
+{
+	const unsigned long *bits = bitmap_of(mem, slot);
+	unsigned long i;
+
+	for (i = 0; i < nr; i++)
+		words[i] = READ_ONCE(bits[first + i]);
+}
+
 /* The slot of a log with a bitmap, or an errno. Needs slots_lock. */
 static const struct lodge_slot *find_log(struct lodge_memory *mem, u32 id)
 {
@@ -195,10 +206,6 @@ static int log_get_locked(struct lodge_memory *mem, const struct kvm_dirty_log *
 	if (IS_ERR(slot))
 		return PTR_ERR(slot);
 	total = BITS_TO_LONGS(slot->npages);
-	if (mem->manual_log)
-		return copy_to_user(user, bitmap_of(mem, slot), total * sizeof(*user)) ?
-		       -EFAULT : 0;
-
 	/* What is taken out of the log must not get lost on the way. */
 	if (fault_in_writeable((char __user *)user, total * sizeof(*user)))
 		return -EFAULT;
@@ -208,8 +215,12 @@ static int log_get_locked(struct lodge_memory *mem, const struct kvm_dirty_log *
 	 */
 	for (i = 0; i < total && !ret; i += nr) {
 		nr = min_t(unsigned long, total - i, CHUNK_WORDS);
-		memset(words, 0xff, sizeof(words));
-		take_words(mem, slot, i, nr, words, &batch);
+		if (mem->manual_log) {
+			show_words(mem, slot, i, nr, words);
+		} else {
+			memset(words, 0xff, sizeof(words));
+			take_words(mem, slot, i, nr, words, &batch);
+		}
 		if (copy_to_user(user + i, words, nr * sizeof(*user)))
 			ret = -EFAULT;
 		cond_resched();
