@@ -449,25 +449,22 @@ void lodge_stage2_protect_mask(struct lodge_memory *mem, u64 gfn, unsigned long 
 	}
 }
 
-/* Leaves in one stretch under the lock. */
-#define COUNT_CHUNK	4096
-
 void lodge_count_leaves(struct lodge_vm *vm, u64 leaves[3])
 {
-	struct walk w = { .end = LODGE_S2_END_GFN };
+	/* In one stretch under the lock: what fits a table of level 2, full or empty. */
+	const u64 chunk = lodge_s2_pages(3), end = lodge_stage2_end_gfn();
 	struct lodge_memory *mem = &vm->mem;
-	unsigned int n = 0;
+	struct lodge_s2_batch batch = {};
+	u64 gfn;
 
 	memset(leaves, 0, 3 * sizeof(leaves[0]));
 	spin_lock(&mem->lock);
-	while (walk_step(mem, &w)) {
-		leaves[w.level - 1]++;
-		if (++n % COUNT_CHUNK)
-			continue;
-		spin_unlock(&mem->lock);
-		cond_resched();
-		spin_lock(&mem->lock);
-		w.table = NULL;	/* it may be gone */
+	for (gfn = 0; gfn < end; gfn += chunk) {
+		struct walk w = { .next = gfn, .end = gfn + chunk };
+
+		while (walk_step(mem, &w))
+			leaves[w.level - 1]++;
+		lodge_stage2_cond_resched(mem, &batch);
 	}
 	spin_unlock(&mem->lock);
 }
