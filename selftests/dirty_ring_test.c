@@ -443,7 +443,7 @@ TEST_F(writers, nothing_is_lost)
 	for (log = 0; log < 3; log++) {
 		migrate_slot(m, KVM_MEM_LOG_DIRTY_PAGES);
 		migrate_copy_all(m);
-		for (round = 0; round < 60; round++) {
+		for (round = 0; migrate_goes_on(m, round, 60); round++) {
 			migrate_look(m);
 			harvest(m, self->ring);
 			usleep(1000 * (round % 4));
@@ -453,7 +453,7 @@ TEST_F(writers, nothing_is_lost)
 	}
 	/* The log goes on until the vCPUs have heard that they are to stop. */
 	migrate_ask_stop(m);
-	for (round = 0; round < 20; round++) {
+	for (round = 0; migrate_goes_on(m, round, 20); round++) {
 		migrate_look(m);
 		harvest(m, self->ring);
 		usleep(5000);
@@ -462,7 +462,8 @@ TEST_F(writers, nothing_is_lost)
 	migrate_look(m);
 	harvest(m, self->ring);
 	migrate_compare(m);
-	TH_LOG("%lu pages copied in 200 rounds, rings full %lu times", m->copied, m->exits);
+	TH_LOG("%lu pages copied in %u rounds, rings full %lu times", m->copied, m->rounds,
+	       m->exits);
 }
 
 TEST_HARNESS_MAIN

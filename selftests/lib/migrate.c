@@ -92,7 +92,11 @@ void migrate_slot(struct migrate *m, u32 flags)
 
 void migrate_setup(struct migrate *m, bool huge, u64 skew, u64 tail)
 {
+	struct timespec now;
+
 	memset(m, 0, sizeof(*m));
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	m->begin = now.tv_sec;
 	m->mem = migrate_memory();
 	if (huge)
 		madvise(m->mem, MIGRATE_SIZE, MADV_HUGEPAGE);
@@ -102,6 +106,21 @@ void migrate_setup(struct migrate *m, bool huge, u64 skew, u64 tail)
 	m->pages = (MIGRATE_PAGES - skew - tail) & ~1UL;
 	vm_create(&m->vm);
 	migrate_slot(m, 0);
+}
+
+/* Rounds in any case, and seconds after which they will do. */
+#define FEW_ROUNDS	8
+#define ENOUGH_SECONDS	10
+
+bool migrate_goes_on(struct migrate *m, unsigned int round, unsigned int max)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (round >= max || (round >= FEW_ROUNDS && now.tv_sec - m->begin > ENOUGH_SECONDS))
+		return false;
+	m->rounds++;
+	return true;
 }
 
 void migrate_start(struct migrate *m)

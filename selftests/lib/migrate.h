@@ -12,6 +12,7 @@
 #define SELFTESTS_LIB_MIGRATE_H
 
 #include <pthread.h>
+#include <time.h>
 
 #include "test_vm.h"
 
@@ -34,6 +35,8 @@ struct migrate {
 	} look[MIGRATE_PAGES], copy[MIGRATE_PAGES];
 	bool stopped;
 	u64 copied;
+	time_t begin;
+	unsigned int rounds;
 	u64 exits;		/* of the kind that exit() is for */
 	/* Called in a vCPU's thread for an exit that is not the guest's doing; or NULL. */
 	bool (*exit)(struct migrate *m, struct test_vcpu *vcpu);
@@ -48,6 +51,11 @@ void migrate_destroy(struct migrate *m);
 void migrate_slot(struct migrate *m, u32 flags);
 /* Creates the vCPUs if need be, runs them, and returns when all pages were written. */
 void migrate_start(struct migrate *m);
+/*
+ * Is there to be a round number @round of at most @max? Fewer do where all takes long, as
+ * on a kernel with checkers.
+ */
+bool migrate_goes_on(struct migrate *m, unsigned int round, unsigned int max);
 /* They stop soon. */
 void migrate_ask_stop(struct migrate *m);
 /* Asks, and returns when they have stopped. */
