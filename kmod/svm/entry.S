@@ -110,6 +110,7 @@ SYM_FUNC_START(lodge_svm_switch)
 0:
 #endif
 	vmrun	%rax
+SYM_INNER_LABEL(lodge_svm_resume, SYM_L_GLOBAL)
 	vmsave	%rax
 
 	/* RAX is the host's again; RSP too: the saved @sw is on top of the stack. */
