@@ -15,6 +15,7 @@
 #include "events.h"
 #include "state.h"
 #include "trace.h"
+#include "vapic.h"
 #include "vm.h"
 
 enum exception_class { BENIGN, CONTRIBUTORY, PAGE_FAULT };
@@ -351,6 +352,8 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 		}
 		has_irq = lodge_has_irq(vcpu);
 	}
+	if (unlikely(lodge_wants_pv_eoi(vcpu)) && ev->irq_injected)
+		lodge_pv_eoi_offer(vcpu);
 
 	/* What could not go in now asks for an exit as soon as it can. */
 	if (ev->nmi_pending)

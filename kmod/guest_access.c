@@ -129,6 +129,22 @@ int lodge_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, const void *buf, unsigned 
 	return ret;
 }
 
+bool lodge_try_read_gpa(struct lodge_vcpu *vcpu, u64 gpa, u8 *value)
+{
+	struct lodge_memory *mem = &vcpu->vm->mem;
+	const struct lodge_slot *slot;
+	bool done;
+
+	if (!down_read_trylock(&mem->slots_sem))
+		return false;
+	slot = access_slot(mem, gpa >> PAGE_SHIFT, false);
+	pagefault_disable();
+	done = slot && !__get_user(*value, (const u8 __user *)slot_user(slot, gpa));
+	pagefault_enable();
+	up_read(&mem->slots_sem);
+	return done;
+}
+
 bool lodge_try_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, u8 value)
 {
 	struct lodge_memory *mem = &vcpu->vm->mem;

@@ -250,6 +250,7 @@ void lodge_kick_all_and_wait(struct lodge_vm *vm);
 int lodge_read_gpa(struct lodge_vm *vm, u64 gpa, void *buf, unsigned int len);
 int lodge_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, const void *buf, unsigned int len);
 /* One byte, without sleeping; false when that cannot be. On a thread of the VM's mm. */
+bool lodge_try_read_gpa(struct lodge_vcpu *vcpu, u64 gpa, u8 *value);
 bool lodge_try_write_gpa(struct lodge_vcpu *vcpu, u64 gpa, u8 value);
 /* Would a write there reach memory? An answer for now only: slots may change. */
 bool lodge_gpa_writable(struct lodge_vm *vm, u64 gpa);

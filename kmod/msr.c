@@ -20,6 +20,7 @@
 #include "kernel_compat.h"
 #include "pv.h"
 #include "state.h"
+#include "vapic.h"
 #include "vm.h"
 
 #define MSR_MAX_IO		256	/* KVM's MAX_IO_MSRS, exclusive */
@@ -66,7 +67,7 @@ static const u32 msr_saved[] = {
 	MSR_IA32_TSC, MSR_IA32_CR_PAT, MSR_TSC_AUX, MSR_IA32_SPEC_CTRL,
 	MSR_KVM_SYSTEM_TIME, MSR_KVM_WALL_CLOCK,
 	MSR_KVM_SYSTEM_TIME_NEW, MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_STEAL_TIME,
-	MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_DEADLINE, MSR_IA32_ARCH_CAPABILITIES,
+	MSR_KVM_PV_EOI_EN, MSR_IA32_TSC_ADJUST, MSR_IA32_TSC_DEADLINE, MSR_IA32_ARCH_CAPABILITIES,
 	MSR_IA32_MISC_ENABLE, MSR_IA32_MCG_STATUS, MSR_IA32_MCG_CTL,
 	MSR_PLATFORM_INFO, MSR_MISC_FEATURES_ENABLES, MSR_IA32_POWER_CTL,
 	MSR_IA32_UCODE_REV, MSR_K7_HWCR,
@@ -216,6 +217,8 @@ static bool has_pv_msr(const struct lodge_vcpu *vcpu, u32 index)
 	case MSR_KVM_WALL_CLOCK_NEW:
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		return lodge_pv_has(vcpu, KVM_FEATURE_CLOCKSOURCE2);
+	case MSR_KVM_PV_EOI_EN:
+		return lodge_pv_has(vcpu, KVM_FEATURE_PV_EOI);
 	default:
 		return lodge_pv_has(vcpu, KVM_FEATURE_STEAL_TIME);
 	}
@@ -550,6 +553,9 @@ static int read_rare(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
 	case MSR_KVM_STEAL_TIME:
 		*data = vcpu->pv.steal_msr;
 		return !has_pv_msr(vcpu, index);
+	case MSR_KVM_PV_EOI_EN:
+		*data = vcpu->pv.eoi_msr;
+		return !has_pv_msr(vcpu, index);
 	case MSR_FSB_FREQ:
 		*data = 3;	/* 166 MHz: what Linux on Core 2 divides by */
 		return 0;
@@ -781,6 +787,8 @@ static int write_rare(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 		return !has_pv_msr(vcpu, index) || lodge_kvmclock_set_msr(vcpu, data);
 	case MSR_KVM_STEAL_TIME:
 		return !has_pv_msr(vcpu, index) || lodge_steal_time_set_msr(vcpu, data);
+	case MSR_KVM_PV_EOI_EN:
+		return !has_pv_msr(vcpu, index) || lodge_pv_eoi_set_msr(vcpu, data);
 	case MSR_IA32_POWER_CTL:
 		vcpu->msr_power_ctl = data;	/* C1E and the like: the host's business */
 		return 0;

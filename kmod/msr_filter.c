@@ -219,6 +219,8 @@ bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip)
 	u32 index = vcpu->st.gpr[GPR_RCX];
 	u64 data;
 
+	if (unlikely(vcpu->apic_memory))
+		return false;
 	if (!write) {
 		if (guest_read(vcpu, index, &data))
 			return false;

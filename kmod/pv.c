@@ -26,8 +26,8 @@ u32 lodge_pv_features(void)
 {
 	u32 features = BIT(KVM_FEATURE_CLOCKSOURCE) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
 		       BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT) |
-		       BIT(KVM_FEATURE_PV_UNHALT) | BIT(KVM_FEATURE_PV_SEND_IPI) |
-		       BIT(KVM_FEATURE_PV_SCHED_YIELD);
+		       BIT(KVM_FEATURE_PV_EOI) | BIT(KVM_FEATURE_PV_UNHALT) |
+		       BIT(KVM_FEATURE_PV_SEND_IPI) | BIT(KVM_FEATURE_PV_SCHED_YIELD);
 
 	/* The host counts what a task waits for. */
 	if (IS_ENABLED(CONFIG_SCHED_INFO))
@@ -43,6 +43,7 @@ void lodge_pv_reset(struct lodge_vcpu *vcpu)
 	vcpu->flush_tlb |= pv->preempted;
 	pv->preempted = false;
 	pv->steal_msr = 0;
+	pv->eoi_msr = 0;
 	WRITE_ONCE(pv->unhalted, false);
 	/* Whatever is in those pages now is not for us to write to. */
 	vcpu->kvmclock.msr = 0;

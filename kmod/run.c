@@ -59,10 +59,12 @@ static enum lodge_next enter_repeatedly(struct lodge_vcpu *vcpu)
 
 		if (vcpu->lapic && vcpu->cr8 != lapic_get_cr8(vcpu->lapic))
 			lapic_set_cr8(vcpu->lapic, vcpu->cr8);
+		if (unlikely(vcpu->apic_memory))
+			lodge_pv_eoi_take(vcpu);
 		vcpu->stats.exits++;
 		next = lodge_backend->exit_fast(vcpu);
-		/* What the guest reads and writes of its TPR then has to be looked at. */
-	} while (next == LODGE_REENTER && likely(!vcpu->vapic_addr));
+		/* What the guest has there of its LAPIC then has to be looked at. */
+	} while (next == LODGE_REENTER && likely(!vcpu->apic_memory));
 	return next;
 }
 
@@ -71,8 +73,8 @@ static int run_window(struct lodge_vcpu *vcpu)
 	enum lodge_next next = LODGE_REENTER;
 	bool on;
 
-	if (unlikely(vcpu->vapic_addr))
-		lodge_vapic_to_guest(vcpu);
+	if (unlikely(vcpu->apic_memory))
+		lodge_apic_to_guest(vcpu);
 	kernel_fpu_begin_mask(0);
 	local_irq_disable();
 
@@ -113,8 +115,8 @@ static int run_window(struct lodge_vcpu *vcpu)
 		schedule_timeout_interruptible(1);
 		return LODGE_REENTER;
 	}
-	if (unlikely(vcpu->vapic_addr))
-		lodge_vapic_from_guest(vcpu);
+	if (unlikely(vcpu->apic_memory))
+		lodge_apic_from_guest(vcpu);
 	return next == LODGE_SLOW ? lodge_backend->exit(vcpu) : LODGE_REENTER;
 }
 

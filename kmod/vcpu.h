@@ -178,6 +178,7 @@ struct lodge_kvmclock {			/* clock.c */
 };
 
 struct lodge_pv {			/* pv.c */
+	u64 eoi_msr;			/* MSR_KVM_PV_EOI_EN: vapic.c */
 	u64 steal_msr;			/* MSR_KVM_STEAL_TIME */
 	u64 run_delay;			/* ns that @task had waited at the last update */
 	const void *task;		/* only to be compared */
@@ -186,6 +187,10 @@ struct lodge_pv {			/* pv.c */
 	bool enforce;			/* KVM_CAP_ENFORCE_PV_FEATURE_CPUID */
 	u32 features;			/* KVM_FEATURE_* in the guest's CPUID */
 };
+
+/* vcpu->apic_memory: what of the local APIC's state is in guest memory now. */
+#define LODGE_APIC_TPR	BIT(0)		/* KVM_SET_VAPIC_ADDR */
+#define LODGE_APIC_EOI	BIT(1)		/* the guest ends its interrupt by a write there */
 
 struct lodge_vcpu {
 	/* --- the hot part: every entry reads these --- */
@@ -201,7 +206,7 @@ struct lodge_vcpu {
 	bool user_pic;			/* no PIC in the kernel: KVM_INTERRUPT may come */
 	u8 cr8;				/* the guest's TPR >> 4; the LAPIC has the full one */
 	u64 stage2_flushed;		/* mem.flush_gen this vCPU has acted on */
-	u64 vapic_addr;			/* KVM_SET_VAPIC_ADDR: vapic.c */
+	u8 apic_memory;			/* LODGE_APIC_*: vapic.c */
 	struct kvm_run *run;
 	struct lodge_exit exit;
 	struct lodge_events ev;
@@ -222,8 +227,9 @@ struct lodge_vcpu {
 	unsigned long pending_init_sipi;/* shared: bits for INIT and SIPI */
 	u8 sipi_vector;
 	u8 eoi_vector;			/* split irqchip: of LODGE_REQ_IOAPIC_EOI */
-	bool tpr_write;			/* vapic.c */
+	bool tpr_write;			/* these three: vapic.c */
 	u64 tpr_rip;
+	u64 vapic_addr;			/* KVM_SET_VAPIC_ADDR */
 
 	struct lodge_fpu *fpu;		/* fpu.c */
 	struct kvm_cpuid_entry2 *cpuid;	/* cpuid.c */

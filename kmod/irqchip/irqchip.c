@@ -252,6 +252,12 @@ void irqchip_destroy(struct irqchip *ic)
 	irqchip_free_map(ic);
 }
 
+/* Has the EOI of @vector, an edge, to be passed on? */
+bool irqchip_wants_eoi(const struct irqchip *ic, u8 vector)
+{
+	return has_chips(ic) && ioapic_wants_eoi(&ic->ioapic, vector);
+}
+
 /* A LAPIC ended @vector. Called by lapic_eoi(). */
 void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level)
 {

@@ -123,6 +123,7 @@ int irqchip_create_split(struct irqchip *ic, u32 pins);
 int irqchip_create_pit(struct irqchip *ic, u32 flags);
 int irqchip_set_x2apic_api(struct irqchip *ic, u64 flags);
 void irqchip_destroy(struct irqchip *ic);
+bool irqchip_wants_eoi(const struct irqchip *ic, u8 vector);
 void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level);
 int irqchip_get_state(struct irqchip *ic, struct kvm_irqchip *chip);
 int irqchip_set_state(struct irqchip *ic, const struct kvm_irqchip *chip);

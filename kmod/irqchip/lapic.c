@@ -245,6 +245,17 @@ void lapic_eoi(struct lapic *l)
 	kick_if_pending(l);
 }
 
+/*
+ * Whether an interrupt is in service whose EOI concerns nobody else and lets no other one
+ * in: it may come late.
+ */
+bool lapic_eoi_is_private(const struct lapic *l)
+{
+	return l->isr_top >= 0 && !READ_ONCE(l->irr_pending) &&
+	       !vector_test(l, LAPIC_TMR, l->isr_top) &&
+	       !irqchip_wants_eoi(l->ic, l->isr_top);
+}
+
 /* The task priority, as TPR (CR8 is its upper half: lapic_set_cr8()). */
 void lapic_set_tpr(struct lapic *l, u8 tpr)
 {

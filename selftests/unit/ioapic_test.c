@@ -227,6 +227,37 @@ static void delivery_modes(void)
 	machine_stop();
 }
 
+/* Whose end may stay in the guest's memory for a while: an edge's that nobody else follows. */
+static void private_eoi(void)
+{
+	struct lapic *l;
+
+	machine_start(IRQCHIP_KERNEL, 1);
+	l = cpu_lapic(0);
+	CHECK(!lapic_eoi_is_private(l));
+	ioapic_route(4, 0x34);
+	ioapic_route(10, LEVEL | 0x3a);
+	line(4, true);
+	EQ(take(0), 0x34);
+	CHECK(lapic_eoi_is_private(l));
+	/* It waits, or would nest; either must not wait for the end to be seen. */
+	line(10, true);
+	CHECK(!lapic_eoi_is_private(l));
+	lapic_eoi(l);
+	EQ(take(0), 0x3a);
+	CHECK(!lapic_eoi_is_private(l));
+	line(10, false);
+	lapic_eoi(l);
+	ioapic_set_notify(&m.ic.ioapic, BIT(5));
+	ioapic_route(5, 0x35);
+	line(5, true);
+	EQ(take(0), 0x35);
+	CHECK(!lapic_eoi_is_private(l));
+	lapic_eoi(l);
+	CHECK(!lapic_eoi_is_private(l));
+	machine_stop();
+}
+
 /* A guest that never silences its device must not spin in interrupts. */
 static void storm(void)
 {
@@ -401,6 +432,7 @@ static const struct test tests[] = {
 	TEST(sources_share_a_pin),
 	TEST(two_pins_one_vector),
 	TEST(delivery_modes),
+	TEST(private_eoi),
 	TEST(storm),
 	TEST(ack_notifiers),
 	TEST(edge_eoi_is_not_heard),
