@@ -168,20 +168,16 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 	}
 }
 
-/* 0; -EINVAL: not allowed here, or there is a vCPU, whose exits are set up. */
+/* For good. 0; -EINVAL: not allowed here. */
 static int disable_exits(struct lodge_vm *vm, u64 exits)
 {
-	int r = -EINVAL;
-
 	if (exits & ~direct_exits())
-		return r;
+		return -EINVAL;
 	mutex_lock(&vm->lock);
-	if (!vm->nr_vcpus) {
-		vm->direct |= exits;
-		r = 0;
-	}
+	WRITE_ONCE(vm->direct, vm->direct | exits);
+	lodge_vm_update_intercepts(vm);
 	mutex_unlock(&vm->lock);
-	return r;
+	return 0;
 }
 
 /* All quirks but @off. The next call, as with Linux 6.1, is not about these any more. */

@@ -800,7 +800,7 @@ static int install_cpuid(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *entri
 
 	/* Where HLT does not exit, nobody could end it by a kick. */
 	e = find_pv_leaf(entries, nr);
-	if (e && vcpu->vm->direct & KVM_X86_DISABLE_EXITS_HLT)
+	if (e && READ_ONCE(vcpu->vm->direct) & KVM_X86_DISABLE_EXITS_HLT)
 		e->eax &= ~(u32)BIT(KVM_FEATURE_PV_UNHALT);
 
 	if (vcpu->cpu != -1) {

@@ -60,7 +60,7 @@ struct lodge_vm {
 	bool platform_info_hidden;	/* KVM_CAP_MSR_PLATFORM_INFO switched off */
 	u32 msr_exits;			/* KVM_CAP_X86_USER_SPACE_MSR: KVM_MSR_EXIT_REASON_* */
 	u32 hypercall_exits;		/* KVM_CAP_EXIT_HYPERCALL: bits KVM_HC_* */
-	u64 direct;			/* KVM_CAP_X86_DISABLE_EXITS: KVM_X86_DISABLE_EXITS_* */
+	u64 direct;			/* KVM_X86_DISABLE_EXITS_*; written under lock */
 	bool triple_fault_event;	/* KVM_CAP_X86_TRIPLE_FAULT_EVENT enabled */
 	u64 quirks;			/* KVM_X86_QUIRK_* that are on; written under lock */
 

@@ -218,12 +218,12 @@ static const u32 svm_direct_msrs[] = {
 static const u16 svm_intercepts[] = {
 	SVM_ICPT_CR0_SELECTIVE, SVM_ICPT_CR4_WRITE,
 	SVM_ICPT_INTR, SVM_ICPT_NMI, SVM_ICPT_SMI, SVM_ICPT_INIT,
-	SVM_ICPT_RDPMC, SVM_ICPT_CPUID, SVM_ICPT_RSM, SVM_ICPT_INVD, SVM_ICPT_HLT,
+	SVM_ICPT_RDPMC, SVM_ICPT_CPUID, SVM_ICPT_RSM, SVM_ICPT_INVD,
 	SVM_ICPT_INVLPGA, SVM_ICPT_IOIO, SVM_ICPT_MSR, SVM_ICPT_FERR_FREEZE,
 	SVM_ICPT_SHUTDOWN,
 	SVM_ICPT_VMRUN, SVM_ICPT_VMMCALL, SVM_ICPT_VMLOAD, SVM_ICPT_VMSAVE,
 	SVM_ICPT_STGI, SVM_ICPT_CLGI, SVM_ICPT_SKINIT, SVM_ICPT_WBINVD,
-	SVM_ICPT_MONITOR, SVM_ICPT_MWAIT, SVM_ICPT_XSETBV, SVM_ICPT_RDPRU,
+	SVM_ICPT_XSETBV, SVM_ICPT_RDPRU,
 	SVM_ICPT_INVLPGB, SVM_ICPT_MCOMMIT, SVM_ICPT_TLBSYNC,
 };
 
@@ -280,6 +280,22 @@ static void svm_msr_direct(struct lodge_vcpu *vcpu, u32 msr, bool direct)
 }
 
 /*
+ * What runs without an exit where user space wants it so. "Pause Intercept Filtering":
+ * exit after so many PAUSEs, which is a spin lock whose holder does not run. Without the
+ * filter each one would exit.
+ */
+static void svm_update_direct(struct svm_vcpu *svm, u64 direct)
+{
+	bool mwait = direct & KVM_X86_DISABLE_EXITS_MWAIT;
+
+	svm_intercept(svm, SVM_ICPT_HLT, !(direct & KVM_X86_DISABLE_EXITS_HLT));
+	svm_intercept(svm, SVM_ICPT_MONITOR, !mwait);
+	svm_intercept(svm, SVM_ICPT_MWAIT, !mwait);
+	svm_intercept(svm, SVM_ICPT_PAUSE, lodge_svm_features.pause_filter &&
+					   !(direct & KVM_X86_DISABLE_EXITS_PAUSE));
+}
+
+/*
  * SPEC_CTRL is handed to the guest once user space announced it in CPUID; the exit
  * path then reads it back. Until then the guest has none, and runs with the host's.
  */
@@ -293,6 +309,7 @@ void svm_update_intercepts(struct lodge_vcpu *vcpu)
 		svm_msr_direct(vcpu, svm_direct_msrs[i], true);
 	svm_msr_direct(vcpu, MSR_IA32_SPEC_CTRL, direct);
 	svm->sw.save_spec_ctrl = direct && !lodge_svm_features.v_spec_ctrl;
+	svm_update_direct(svm, READ_ONCE(vcpu->vm->direct));
 	svm_update_debug(vcpu);
 }
 
@@ -324,21 +341,7 @@ static int svm_vcpu_create(struct lodge_vcpu *vcpu)
 	c->vintr = SVM_V_INTR_MASKING;
 	c->nested_control = SVM_NESTED_PAGING;
 	c->nested_cr3 = vcpu->vm->mem.root_pa;
-	if (vcpu->vm->direct & KVM_X86_DISABLE_EXITS_HLT)
-		svm_intercept(svm, SVM_ICPT_HLT, false);
-	if (vcpu->vm->direct & KVM_X86_DISABLE_EXITS_MWAIT) {
-		svm_intercept(svm, SVM_ICPT_MONITOR, false);
-		svm_intercept(svm, SVM_ICPT_MWAIT, false);
-	}
-	if (lodge_svm_features.pause_filter &&
-	    !(vcpu->vm->direct & KVM_X86_DISABLE_EXITS_PAUSE)) {
-		/*
-		 * "Pause Intercept Filtering": exit after this many PAUSEs, which is a spin
-		 * lock whose holder does not run. Without the filter each one would exit.
-		 */
-		c->pause_filter_count = PAUSE_FILTER_COUNT;
-		svm_intercept(svm, SVM_ICPT_PAUSE, true);
-	}
+	c->pause_filter_count = PAUSE_FILTER_COUNT;
 
 	svm->sw.gpr = vcpu->st.gpr;
 	svm->sw.guest_pa = __sme_set(virt_to_phys(svm->vmcb));
