@@ -317,19 +317,24 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
  */
 int lodge_vcpu_run(struct lodge_vcpu *vcpu)
 {
-	sigset_t saved;
 	int r;
 
+	/*
+	 * What is only let in here stays pending for user space to take: by ->real_blocked a
+	 * sender sees that it must neither kill the process with it nor drop it.
+	 */
 	if (vcpu->sigmask_set)
-		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &saved);
+		sigprocmask(SIG_SETMASK, &vcpu->sigmask, &current->real_blocked);
 	WRITE_ONCE(vcpu->task, current);
 	r = run_vcpu(vcpu);
 	WRITE_ONCE(vcpu->task, NULL);
 	if (unlikely(READ_ONCE(vcpu->run->kvm_valid_regs)))
 		lodge_sync_regs_out(vcpu);
 	fill_run(vcpu);
-	if (vcpu->sigmask_set)
-		sigprocmask(SIG_SETMASK, &saved, NULL);
+	if (vcpu->sigmask_set) {
+		sigprocmask(SIG_SETMASK, &current->real_blocked, NULL);
+		sigemptyset(&current->real_blocked);
+	}
 
 	/*
 	 * The kernel has work to do on the way to user space (task work, rseq, memory

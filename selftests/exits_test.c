@@ -168,6 +168,31 @@ TEST_F(exits, signal_mask)
 	ASSERT_EQ(1, vcpu_run_to_sync(&self->vcpu));
 }
 
+/*
+ * Sent while the vCPU runs, too, whatever the process would do with it elsewhere. Not
+ * ITIMER_PROF, for which the kernel may wait until the thread is on its way out.
+ */
+TEST_F(exits, signal_mask_while_running)
+{
+	struct itimerval it = { .it_value.tv_usec = 20000 };
+	sigset_t set;
+	u32 i;
+	int sig;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	ASSERT_EQ(0, set_signal_mask(&self->vcpu, 0, 8));
+	for (i = 0; i < 2; i++) {
+		signal(SIGALRM, i ? SIG_IGN : SIG_DFL);
+		vcpu_setup_long(&self->vcpu, guest_spins, 0);
+		ASSERT_EQ(0, setitimer(ITIMER_REAL, &it, NULL));
+		ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+		ASSERT_EQ(0, sigwait(&set, &sig));
+		ASSERT_EQ(SIGALRM, sig);
+	}
+}
+
 static void guest_opens_window(u64 arg __maybe_unused)
 {
 	GUEST_SYNC(1);

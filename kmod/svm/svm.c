@@ -286,13 +286,13 @@ static void svm_msr_direct(struct lodge_vcpu *vcpu, u32 msr, bool direct)
  */
 static void svm_update_direct(struct svm_vcpu *svm, u64 direct)
 {
+	bool pause = lodge_svm_features.pause_filter && !(direct & KVM_X86_DISABLE_EXITS_PAUSE);
 	bool mwait = direct & KVM_X86_DISABLE_EXITS_MWAIT;
 
 	svm_intercept(svm, SVM_ICPT_HLT, !(direct & KVM_X86_DISABLE_EXITS_HLT));
 	svm_intercept(svm, SVM_ICPT_MONITOR, !mwait);
 	svm_intercept(svm, SVM_ICPT_MWAIT, !mwait);
-	svm_intercept(svm, SVM_ICPT_PAUSE, lodge_svm_features.pause_filter &&
-					   !(direct & KVM_X86_DISABLE_EXITS_PAUSE));
+	svm_intercept(svm, SVM_ICPT_PAUSE, pause);
 }
 
 /*
