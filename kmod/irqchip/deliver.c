@@ -40,11 +40,8 @@ static void map_id(struct apic_map *map, u32 id, struct lapic *l)
 		map->by_id[id] = l;
 }
 
-/*
- * Builds and publishes a map of the LAPICs of the present one, with @add, without
- * @drop. Caller holds ic->mutex.
- */
-static int replace_map(struct irqchip *ic, struct lapic *add, struct lapic *drop)
+/* Builds and publishes a map of the LAPICs of the present one, and @add. Under ic->mutex. */
+static int replace_map(struct irqchip *ic, struct lapic *add)
 {
 	struct apic_map *old = map_protected(ic), *map;
 	u32 i, nr = (old ? old->nr : 0) + (add ? 1 : 0), nr_ids = 0x100;
@@ -63,10 +60,8 @@ static int replace_map(struct irqchip *ic, struct lapic *add, struct lapic *drop
 	map->x2apic = true;
 	map->nr_ids = nr_ids;
 	map->all = map->by_id + nr_ids;
-	for (i = 0; old && i < old->nr; i++) {
-		if (old->all[i] != drop)
-			map->all[map->nr++] = old->all[i];
-	}
+	for (i = 0; old && i < old->nr; i++)
+		map->all[map->nr++] = old->all[i];
 	if (add)
 		map->all[map->nr++] = add;
 
@@ -114,35 +109,9 @@ int irqchip_add_lapic(struct irqchip *ic, struct lapic *l)
 			err = -EEXIST;
 	}
 	if (!err)
-		err = replace_map(ic, l, NULL);
+		err = replace_map(ic, l);
 	mutex_unlock(&ic->mutex);
 	return err;
-}
-
-/**
- * irqchip_remove_lapic - the reverse
- * @ic: the VM's interrupt controllers
- * @l: must stay in memory for one more RCU grace period
- *
- * Sleeps. When memory is short the old map is edited in place: delivery then
- * asks the remaining LAPICs one by one.
- */
-void irqchip_remove_lapic(struct irqchip *ic, struct lapic *l)
-{
-	struct apic_map *map;
-	u32 i;
-
-	mutex_lock(&ic->mutex);
-	irqchip_map_changed(ic);
-	if (replace_map(ic, NULL, l)) {
-		map = map_protected(ic);
-		for (i = 0; i < map->nr; i++) {
-			if (map->all[i] == l)
-				WRITE_ONCE(map->all[i], map->all[map->nr - 1]);
-		}
-		WRITE_ONCE(map->nr, map->nr - 1);
-	}
-	mutex_unlock(&ic->mutex);
 }
 
 /* Whether delivery would be faster with irqchip_rebuild_map(). Any context. */
@@ -169,7 +138,7 @@ int irqchip_rebuild_map(struct irqchip *ic)
 	int err;
 
 	mutex_lock(&ic->mutex);
-	err = replace_map(ic, NULL, NULL);
+	err = replace_map(ic, NULL);
 	mutex_unlock(&ic->mutex);
 	return err;
 }

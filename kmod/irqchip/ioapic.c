@@ -95,23 +95,6 @@ int ioapic_set_irq(struct ioapic *s, u32 pin, u32 source, bool level)
 	return ret;
 }
 
-/* @source goes away: no pin may stay up for it. */
-void ioapic_clear_source(struct ioapic *s, u32 source)
-{
-	unsigned long flags;
-	u32 pin;
-
-	lodge_spin_lock(&s->lock, flags);
-	for (pin = 0; pin < IOAPIC_PINS; pin++) {
-		if (!test_bit(source, &s->sources[pin]))
-			continue;
-		__clear_bit(source, &s->sources[pin]);
-		if (!s->sources[pin])
-			set_level(s, pin, false);
-	}
-	lodge_spin_unlock(&s->lock, flags);
-}
-
 /*
  * Which vectors' EOIs to hear of: level ones, and all of pins with an ack
  * notifier. Readers take no lock, so whole words are stored.

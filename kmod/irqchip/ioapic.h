@@ -46,7 +46,6 @@ struct ioapic {
 void ioapic_init(struct ioapic *s, const struct ioapic_ops *ops);
 void ioapic_destroy(struct ioapic *s);
 int ioapic_set_irq(struct ioapic *s, u32 pin, u32 source, bool level);
-void ioapic_clear_source(struct ioapic *s, u32 source);
 void ioapic_eoi(struct ioapic *s, u8 vector, bool level);
 void ioapic_set_notify(struct ioapic *s, u32 pins);
 void ioapic_mmio_read(struct ioapic *s, u32 offset, u32 len, void *data);

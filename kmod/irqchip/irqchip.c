@@ -195,12 +195,12 @@ int irqchip_create_split(struct irqchip *ic, u32 pins)
  */
 int irqchip_create_pit(struct irqchip *ic, u32 flags)
 {
-	if (flags & ~KVM_PIT_SPEAKER_DUMMY)
-		return -EINVAL;
 	if (ic->has_pit)
 		return -EEXIST;
 	if (ic->kind != IRQCHIP_KERNEL)
 		return -ENOENT;
+	if (flags & ~KVM_PIT_SPEAKER_DUMMY)
+		return -EINVAL;
 	pit_init(&ic->pit, &pit_ops, flags);
 	irqchip_notify_pit(ic);
 	/* The PIT is ready, and its EOIs reported, before it is seen. */
@@ -239,8 +239,8 @@ int irqchip_set_x2apic_api(struct irqchip *ic, u64 flags)
  * irqchip_destroy - the end of the VM
  * @ic: the VM's interrupt controllers, created or only initialized
  *
- * Irqfds are gone and no vCPU runs; their LAPICs need not be removed before, and
- * are destroyed after: the PIT's timer reaches them until this returns. Sleeps.
+ * Irqfds are gone and no vCPU runs; their LAPICs are destroyed after: the PIT's timer
+ * reaches them until this returns. Sleeps.
  */
 void irqchip_destroy(struct irqchip *ic)
 {

@@ -137,7 +137,6 @@ typedef bool (*lapic_fn)(struct lapic *l, void *data);
 
 /* deliver.c: from a message to local APICs */
 int irqchip_add_lapic(struct irqchip *ic, struct lapic *l);
-void irqchip_remove_lapic(struct irqchip *ic, struct lapic *l);
 int irqchip_deliver(struct irqchip *ic, struct lapic *src,
 		    const struct apic_irq *irq);
 int irqchip_rebuild_map(struct irqchip *ic);

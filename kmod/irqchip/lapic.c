@@ -681,7 +681,7 @@ void lapic_init(struct lapic *l, struct irqchip *ic, u32 vcpu_id, void *regs,
 	lapic_reset(l, false, bsp);
 }
 
-/* Stops what may still call back. After irqchip_remove_lapic(), if added. */
+/* Stops what may still call back. After irqchip_destroy(), if added. */
 void lapic_destroy(struct lapic *l)
 {
 	lapic_timer_stop(l);

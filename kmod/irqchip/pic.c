@@ -133,17 +133,6 @@ int pic_set_irq(struct pic *s, u32 irq, u32 source, bool level)
 	return ret;
 }
 
-/* @source goes away: no line may stay up for it. */
-void pic_clear_source(struct pic *s, u32 source)
-{
-	u32 irq;
-
-	for (irq = 0; irq < PIC_PINS; irq++) {
-		if (test_bit(source, &s->sources[irq]))
-			pic_set_irq(s, irq, source, false);
-	}
-}
-
 static void end(struct pic *s, u32 chip, u32 line, struct report *r)
 {
 	s->chip[chip].isr &= ~BIT(line);

@@ -28,7 +28,6 @@ struct pic {
 
 void pic_init(struct pic *s, const struct pic_ops *ops);
 int pic_set_irq(struct pic *s, u32 irq, u32 source, bool level);
-void pic_clear_source(struct pic *s, u32 source);
 int pic_ack(struct pic *s);
 int pic_io_read(struct pic *s, u16 port, u32 len, void *data);
 int pic_io_write(struct pic *s, u16 port, u32 len, const void *data);

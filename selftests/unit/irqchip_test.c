@@ -108,12 +108,10 @@ void machine_stop(void)
 {
 	int i;
 
-	for (i = 0; i < m.nr_cpus; i++) {
-		irqchip_remove_lapic(&m.ic, cpu_lapic(i));
-		lapic_destroy(cpu_lapic(i));
-	}
-	EQ(atomic_read(&m.ic.lint0_nmi), 0);
 	irqchip_destroy(&m.ic);
+	for (i = 0; i < m.nr_cpus; i++)
+		lapic_destroy(cpu_lapic(i));
+	EQ(atomic_read(&m.ic.lint0_nmi), 0);
 }
 
 struct lapic *cpu_lapic(int cpu)

@@ -244,7 +244,7 @@ static void sources(void)
 	pic_set_irq(pic(), 5, IRQ_SOURCE_RESAMPLE, true);
 	pic_set_irq(pic(), 5, IRQ_SOURCE_USER, false);
 	CHECK(pic_has_output(pic()));
-	pic_clear_source(pic(), IRQ_SOURCE_RESAMPLE);
+	pic_set_irq(pic(), 5, IRQ_SOURCE_RESAMPLE, false);
 	CHECK(!pic_has_output(pic()));
 	machine_stop();
 }
