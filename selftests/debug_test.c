@@ -641,6 +641,35 @@ TEST_F(debug, hardware_breakpoints)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+GUEST_TEXT(dev_code,
+	   "dev_0: movl %eax, (%rdi)\n"
+	   "movl (%rdi), %eax\n"
+	   "ret\n"
+	   ".globl dev_0");
+GUEST_LABELS(dev_0[]);
+
+/*
+ * The CPU looks for breakpoints: it stops at an instruction that reaches a device, but
+ * does not see the access, which is made in its stead.
+ */
+TEST_F(debug, device_breakpoints)
+{
+	u32 control = KVM_GUESTDBG_ENABLE | KVM_GUESTDBG_USE_HW_BP;
+	struct kvm_run *run = self->vcpu.run;
+
+	vcpu_setup_long(&self->vcpu, (void (*)(u64))(uintptr_t)dev_code, GUEST_HOLE);
+	ASSERT_EQ(0, guest_debug(&self->vcpu, control, (uintptr_t)dev_0, DR7_NONE | 1));
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_DEBUG);
+	ASSERT_EQ((uintptr_t)dev_0, run->debug.arch.pc);
+	/* Any access of 4 bytes there */
+	ASSERT_EQ(0, guest_debug(&self->vcpu, control, GUEST_HOLE, DR7_NONE | 1 | 0xf0000));
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_MMIO);
+	ASSERT_EQ(1, run->mmio.is_write);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_MMIO);
+	ASSERT_EQ(0, run->mmio.is_write);
+	vcpu_run_to_done(&self->vcpu);
+}
+
 /* DR7.GD of the debugger reports the guest's accesses. */
 TEST_F(debug, general_detect)
 {
