@@ -124,51 +124,23 @@ static int create_pit(struct lodge_vm *vm, u32 flags)
 	int r;
 
 	mutex_lock(&vm->lock);
-	if (vm->ic.has_pit)
-		r = -EEXIST;
-	else if (vm->ic.kind != IRQCHIP_KERNEL)
-		r = -ENOENT;
-	else
-		r = irqchip_create_pit(&vm->ic, flags);
+	r = irqchip_create_pit(&vm->ic, flags);
 	mutex_unlock(&vm->lock);
 	return r;
 }
 
-static int ioctl_pit2(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_pit_config config;
-
-	if (copy_from_user(&config, argp, sizeof(config)))
-		return -EFAULT;
-	return create_pit(vm, config.flags);
-}
-
-static int ioctl_get_irqchip(struct lodge_vm *vm, void __user *argp)
+static int ioctl_irqchip(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
 {
 	struct kvm_irqchip *chip;
-	int r = -ENXIO;
+	int r;
 
 	chip = memdup_user(argp, sizeof(*chip));
 	if (IS_ERR(chip))
 		return PTR_ERR(chip);
-	if (vm->ic.kind == IRQCHIP_KERNEL)
-		r = irqchip_get_state(&vm->ic, chip);
-	if (!r && copy_to_user(argp, chip, sizeof(*chip)))
+	r = cmd == KVM_SET_IRQCHIP ? irqchip_set_state(&vm->ic, chip) :
+				     irqchip_get_state(&vm->ic, chip);
+	if (!r && cmd == KVM_GET_IRQCHIP && copy_to_user(argp, chip, sizeof(*chip)))
 		r = -EFAULT;
-	kfree(chip);
-	return r;
-}
-
-static int ioctl_set_irqchip(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_irqchip *chip;
-	int r = -ENXIO;
-
-	chip = memdup_user(argp, sizeof(*chip));
-	if (IS_ERR(chip))
-		return PTR_ERR(chip);
-	if (vm->ic.kind == IRQCHIP_KERNEL)
-		r = irqchip_set_state(&vm->ic, chip);
 	kfree(chip);
 	return r;
 }
@@ -182,43 +154,6 @@ static int ioctl_get_pit2(struct lodge_vm *vm, void __user *argp)
 	memset(&state, 0, sizeof(state));
 	pit_get_state(&vm->ic.pit, &state);
 	return copy_to_user(argp, &state, sizeof(state)) ? -EFAULT : 0;
-}
-
-static int ioctl_set_pit2(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_pit_state2 state;
-
-	if (copy_from_user(&state, argp, sizeof(state)))
-		return -EFAULT;
-	if (!vm->ic.has_pit)
-		return -ENXIO;
-	return pit_set_state(&vm->ic.pit, &state);
-}
-
-static int ioctl_reinject_control(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_reinject_control control;
-
-	if (copy_from_user(&control, argp, sizeof(control)))
-		return -EFAULT;
-	if (!vm->ic.has_pit)
-		return -ENXIO;
-	pit_set_reinject(&vm->ic.pit, control.pit_reinject);
-	return 0;
-}
-
-static int ioctl_irq_line(struct lodge_vm *vm, void __user *argp, bool status)
-{
-	struct kvm_irq_level level;
-
-	if (copy_from_user(&level, argp, sizeof(level)))
-		return -EFAULT;
-	if (!irqchip_in_kernel(&vm->ic))
-		return -ENXIO;
-	level.status = irqchip_set_irq(&vm->ic, IRQ_SOURCE_USER, level.irq, level.level);
-	if (status && copy_to_user(argp, &level, sizeof(level)))
-		return -EFAULT;
-	return 0;
 }
 
 static int ioctl_gsi_routing(struct lodge_vm *vm, void __user *argp)
@@ -242,81 +177,6 @@ static int ioctl_gsi_routing(struct lodge_vm *vm, void __user *argp)
 	return r;
 }
 
-static int ioctl_signal_msi(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_msi msi;
-
-	if (copy_from_user(&msi, argp, sizeof(msi)))
-		return -EFAULT;
-	return irqchip_signal_msi(&vm->ic, &msi);
-}
-
-static int ioctl_irqfd(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_irqfd args;
-
-	if (copy_from_user(&args, argp, sizeof(args)))
-		return -EFAULT;
-	return lodge_irqfd(&vm->eventfds, &args);
-}
-
-static int ioctl_ioeventfd(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_ioeventfd args;
-
-	if (copy_from_user(&args, argp, sizeof(args)))
-		return -EFAULT;
-	return lodge_ioeventfd(&vm->eventfds, &args);
-}
-
-static int ioctl_coalesced(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
-{
-	struct kvm_coalesced_mmio_zone zone;
-
-	if (copy_from_user(&zone, argp, sizeof(zone)))
-		return -EFAULT;
-	return cmd == KVM_REGISTER_COALESCED_MMIO ?
-	       lodge_coalesced_register(&vm->coalesced, &zone) :
-	       lodge_coalesced_unregister(&vm->coalesced, &zone);
-}
-
-static int ioctl_memory_region(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_userspace_memory_region2 region = {};
-
-	/* The old form is the head of the new one. */
-	if (copy_from_user(&region, argp, sizeof(struct kvm_userspace_memory_region)))
-		return -EFAULT;
-	return lodge_slot_set(vm, &region);
-}
-
-static int ioctl_memory_region2(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_userspace_memory_region2 region;
-
-	if (copy_from_user(&region, argp, sizeof(region)))
-		return -EFAULT;
-	return lodge_slot_set(vm, &region);
-}
-
-static int ioctl_dirty_log(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_dirty_log log;
-
-	if (copy_from_user(&log, argp, sizeof(log)))
-		return -EFAULT;
-	return lodge_dirty_log_get(vm, &log);
-}
-
-static int ioctl_clear_dirty_log(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_clear_dirty_log log;
-
-	if (copy_from_user(&log, argp, sizeof(log)))
-		return -EFAULT;
-	return lodge_dirty_log_clear(vm, &log);
-}
-
 static int ioctl_get_clock(struct lodge_vm *vm, void __user *argp)
 {
 	struct kvm_clock_data data;
@@ -324,15 +184,6 @@ static int ioctl_get_clock(struct lodge_vm *vm, void __user *argp)
 	memset(&data, 0, sizeof(data));
 	lodge_get_clock(vm, &data);
 	return copy_to_user(argp, &data, sizeof(data)) ? -EFAULT : 0;
-}
-
-static int ioctl_set_clock(struct lodge_vm *vm, void __user *argp)
-{
-	struct kvm_clock_data data;
-
-	if (copy_from_user(&data, argp, sizeof(data)))
-		return -EFAULT;
-	return lodge_set_clock(vm, &data);
 }
 
 /* Real-mode support of old Intel CPUs: the address is kept for the VMX backend. */
@@ -344,13 +195,10 @@ static int ioctl_tss_addr(struct lodge_vm *vm, unsigned long addr)
 	return 0;
 }
 
-static int ioctl_identity_map(struct lodge_vm *vm, void __user *argp)
+static int set_identity_map(struct lodge_vm *vm, u64 addr)
 {
-	u64 addr;
 	int r = 0;
 
-	if (copy_from_user(&addr, argp, sizeof(addr)))
-		return -EFAULT;
 	mutex_lock(&vm->lock);
 	if (vm->nr_vcpus)
 		r = -EINVAL;
@@ -390,6 +238,92 @@ int lodge_set_max_vcpu_id(struct lodge_vm *vm, u64 max)
 	return r;
 }
 
+static int drive_line(struct lodge_vm *vm, struct kvm_irq_level *level)
+{
+	if (!irqchip_in_kernel(&vm->ic))
+		return -ENXIO;
+	level->status = irqchip_set_irq(&vm->ic, IRQ_SOURCE_USER, level->irq, level->level);
+	return 0;
+}
+
+/* The one whose number does not tell its size. */
+static int ioctl_reinject_control(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_reinject_control control;
+
+	if (copy_from_user(&control, argp, sizeof(control)))
+		return -EFAULT;
+	if (!vm->ic.has_pit)
+		return -ENXIO;
+	pit_set_reinject(&vm->ic.pit, control.pit_reinject);
+	return 0;
+}
+
+/* What ioctls take from user space that is small enough for the stack. */
+union vm_argument {
+	struct kvm_userspace_memory_region2 region;	/* first: the largest, all of it zeroed */
+	struct kvm_dirty_log dirty_log;
+	struct kvm_clear_dirty_log clear_dirty_log;
+	struct kvm_pit_config pit_config;
+	struct kvm_pit_state2 pit_state;
+	struct kvm_irq_level line;
+	struct kvm_msi msi;
+	struct kvm_irqfd irqfd;
+	struct kvm_ioeventfd ioeventfd;
+	struct kvm_coalesced_mmio_zone zone;
+	struct kvm_clock_data clock;
+	u64 identity_map;
+};
+
+static int take(union vm_argument *a, unsigned int cmd, void __user *argp)
+{
+	return copy_from_user(a, argp, _IOC_SIZE(cmd)) ? -EFAULT : 0;
+}
+
+static long ioctl_take(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
+{
+	union vm_argument a = {};
+	int r;
+
+	switch (cmd) {
+	case KVM_SET_USER_MEMORY_REGION:	/* the head of the newer form */
+	case KVM_SET_USER_MEMORY_REGION2:
+		return take(&a, cmd, argp) ?: lodge_slot_set(vm, &a.region);
+	case KVM_GET_DIRTY_LOG:
+		return take(&a, cmd, argp) ?: lodge_dirty_log_get(vm, &a.dirty_log);
+	case KVM_CLEAR_DIRTY_LOG:
+		return take(&a, cmd, argp) ?: lodge_dirty_log_clear(vm, &a.clear_dirty_log);
+	case KVM_SET_IDENTITY_MAP_ADDR:
+		return take(&a, cmd, argp) ?: set_identity_map(vm, a.identity_map);
+	case KVM_CREATE_PIT2:
+		return take(&a, cmd, argp) ?: create_pit(vm, a.pit_config.flags);
+	case KVM_SET_PIT2:
+		r = take(&a, cmd, argp);
+		if (!r && !vm->ic.has_pit)
+			r = -ENXIO;
+		return r ?: pit_set_state(&vm->ic.pit, &a.pit_state);
+	case KVM_IRQ_LINE:
+		return take(&a, cmd, argp) ?: drive_line(vm, &a.line);
+	case KVM_IRQ_LINE_STATUS:
+		r = take(&a, cmd, argp) ?: drive_line(vm, &a.line);
+		return r ?: copy_to_user(argp, &a.line, sizeof(a.line)) ? -EFAULT : 0;
+	case KVM_SIGNAL_MSI:
+		return take(&a, cmd, argp) ?: irqchip_signal_msi(&vm->ic, &a.msi);
+	case KVM_IRQFD:
+		return take(&a, cmd, argp) ?: lodge_irqfd(&vm->eventfds, &a.irqfd);
+	case KVM_IOEVENTFD:
+		return take(&a, cmd, argp) ?: lodge_ioeventfd(&vm->eventfds, &a.ioeventfd);
+	case KVM_REGISTER_COALESCED_MMIO:
+		return take(&a, cmd, argp) ?: lodge_coalesced_register(&vm->coalesced, &a.zone);
+	case KVM_UNREGISTER_COALESCED_MMIO:
+		return take(&a, cmd, argp) ?: lodge_coalesced_unregister(&vm->coalesced, &a.zone);
+	case KVM_SET_CLOCK:
+		return take(&a, cmd, argp) ?: lodge_set_clock(vm, &a.clock);
+	default:
+		return -ENOTTY;
+	}
+}
+
 static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 {
 	void __user *argp = (void __user *)arg;
@@ -404,14 +338,6 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return lodge_check_extension(vm, arg);
 	case KVM_ENABLE_CAP:
 		return lodge_vm_enable_cap(vm, argp);
-	case KVM_SET_USER_MEMORY_REGION:
-		return ioctl_memory_region(vm, argp);
-	case KVM_SET_USER_MEMORY_REGION2:
-		return ioctl_memory_region2(vm, argp);
-	case KVM_GET_DIRTY_LOG:
-		return ioctl_dirty_log(vm, argp);
-	case KVM_CLEAR_DIRTY_LOG:
-		return ioctl_clear_dirty_log(vm, argp);
 	case KVM_RESET_DIRTY_RINGS:
 		return lodge_rings_reset(vm);
 	case KVM_SET_NR_MMU_PAGES:
@@ -420,43 +346,23 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return lodge_get_nr_mmu_pages(vm);
 	case KVM_SET_TSS_ADDR:
 		return ioctl_tss_addr(vm, arg);
-	case KVM_SET_IDENTITY_MAP_ADDR:
-		return ioctl_identity_map(vm, argp);
 	case KVM_SET_BOOT_CPU_ID:
 		return ioctl_boot_cpu(vm, arg);
 	case KVM_CREATE_IRQCHIP:
 		return create_irqchip(vm);
 	case KVM_CREATE_PIT:
 		return create_pit(vm, KVM_PIT_SPEAKER_DUMMY);
-	case KVM_CREATE_PIT2:
-		return ioctl_pit2(vm, argp);
 	case KVM_GET_IRQCHIP:
-		return ioctl_get_irqchip(vm, argp);
 	case KVM_SET_IRQCHIP:
-		return ioctl_set_irqchip(vm, argp);
+		return ioctl_irqchip(vm, cmd, argp);
 	case KVM_GET_PIT2:
 		return ioctl_get_pit2(vm, argp);
-	case KVM_SET_PIT2:
-		return ioctl_set_pit2(vm, argp);
 	case KVM_REINJECT_CONTROL:
 		return ioctl_reinject_control(vm, argp);
-	case KVM_IRQ_LINE:
-		return ioctl_irq_line(vm, argp, false);
-	case KVM_IRQ_LINE_STATUS:
-		return ioctl_irq_line(vm, argp, true);
 	case KVM_SET_GSI_ROUTING:
 		return ioctl_gsi_routing(vm, argp);
-	case KVM_SIGNAL_MSI:
-		return ioctl_signal_msi(vm, argp);
-	case KVM_IRQFD:
-		return ioctl_irqfd(vm, argp);
-	case KVM_IOEVENTFD:
-		return ioctl_ioeventfd(vm, argp);
 	case KVM_X86_SET_MSR_FILTER:
 		return lodge_set_msr_filter(vm, argp);
-	case KVM_REGISTER_COALESCED_MMIO:
-	case KVM_UNREGISTER_COALESCED_MMIO:
-		return ioctl_coalesced(vm, cmd, argp);
 	case KVM_GET_TSC_KHZ:
 		return lodge_vm_get_tsc_khz(vm);
 	case KVM_SET_TSC_KHZ:
@@ -465,10 +371,8 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return lodge_stats_fd(vm, NULL);
 	case KVM_GET_CLOCK:
 		return ioctl_get_clock(vm, argp);
-	case KVM_SET_CLOCK:
-		return ioctl_set_clock(vm, argp);
 	default:
-		return -ENOTTY;
+		return ioctl_take(vm, cmd, argp);
 	}
 }
 
