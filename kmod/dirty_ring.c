@@ -99,10 +99,12 @@ void lodge_ring_push(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u64
 	ring->last.offset = offset;
 	WRITE_ONCE(entry->slot, slot->id);
 	WRITE_ONCE(entry->offset, offset);
-	/* User space reads the entry when it has seen the flag. */
+	WRITE_ONCE(ring->pushed, ring->pushed + 1);
+	/*
+	 * User space reads the entry when it has seen the flag. Whatever it has collected by
+	 * then, a reset takes back: the count comes before the flag.
+	 */
 	smp_store_release(&entry->flags, KVM_DIRTY_GFN_F_DIRTY);
-	/* And reset_ring() when it has seen the count. */
-	smp_store_release(&ring->pushed, ring->pushed + 1);
 	if (soft_full(ring))
 		lodge_make_request(vcpu, LODGE_REQ_RING_FULL);
 }
@@ -144,7 +146,7 @@ static int reset_ring(struct lodge_memory *mem, struct lodge_ring *ring,
 		      struct lodge_s2_batch *batch)
 {
 	/* No further than what was pushed, whatever the flags say. */
-	u32 end = smp_load_acquire(&ring->pushed);
+	u32 end = READ_ONCE(ring->pushed);
 	struct group g = {};
 	int count = 0;
 
