@@ -86,9 +86,13 @@ static void guest_spins(u64 arg __maybe_unused)
 		guest_relax();
 }
 
+/* Again and again: where all is slow, the first may come before KVM_RUN. */
 static void arm_timer(int ms)
 {
-	struct itimerval it = { .it_value.tv_usec = ms * 1000 };
+	struct itimerval it = {
+		.it_value.tv_usec = ms * 1000,
+		.it_interval.tv_usec = ms * 1000,
+	};
 	struct sigaction sa = { .sa_handler = host_signal_noop };
 
 	if (sigaction(SIGVTALRM, &sa, NULL) ||
