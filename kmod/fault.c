@@ -147,6 +147,9 @@ static int get_page_by_pfn(struct fault *f)
 	mmap_read_unlock(mm);
 	if (ret)
 		return ret;
+	/* The owner's right, but the slot may not give it to the guest. */
+	if (f->slot.flags & KVM_MEM_READONLY)
+		f->writable = false;
 	/* Anything but RAM is mapped uncached: right for registers, safe for the rest. */
 	f->ram = page_is_ram(f->pfn);
 	return 0;

@@ -539,4 +539,30 @@ TEST_F(notifier, raw_frames)
 	close(fd);
 }
 
+/* A driver's memory that the VMM may write is no more writable in a read-only slot. */
+TEST_F(notifier, raw_frames_read_only)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	int fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
+	char *mem;
+
+	if (fd < 0)
+		SKIP(return, "no /dev/mem");
+	mem = mmap(self->mem, ROM_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+		   ROM_PA);
+	if (mem == MAP_FAILED)
+		SKIP(return, "/dev/mem has no ROM");
+	vm_set_slot(&self->vm, 1, 0, SLOT_GPA, 0, self->mem);
+	vm_set_slot(&self->vm, 1, KVM_MEM_READONLY, SLOT_GPA, SLOT_SIZE, self->mem);
+	/* The host may write to the frame from now on. */
+	HOST(PAGE(1)) = HOST(PAGE(1));
+	ASSERT_EQ(HOST(PAGE(1)), guest_read(vcpu, PAGE(1)));
+	give_order(vcpu, true, PAGE(1), 1);
+	vcpu_run_expect(vcpu, KVM_EXIT_MMIO);
+	ASSERT_EQ(1, vcpu->run->mmio.is_write);
+	ASSERT_EQ(SLOT_GPA + PAGE(1), vcpu->run->mmio.phys_addr);
+	ASSERT_EQ(HOST(PAGE(1)), vcpu_run_to_sync(vcpu));
+	close(fd);
+}
+
 TEST_HARNESS_MAIN
