@@ -22,11 +22,8 @@
 /* A rate this near the host's is the host's, which then is the true one: as in KVM. */
 #define TSC_TOLERANCE_PPM	250
 
-/*
- * Longest stretch handed to a timer, years. The guest chooses the deadline, and the
- * division to ns traps when its result has more than 64 bits; sums must not overflow.
- */
-#define DEADLINE_MAX_CYCLES	BIT_ULL(60)
+/* Longest stretch handed to a timer, years: the guest chooses, and sums must not overflow. */
+#define DEADLINE_MAX_MS		BIT_ULL(40)
 
 /* On an unstable TSC a page older than this is written again, for its drift. */
 #define CLOCK_REFRESH		(HZ)
@@ -53,9 +50,26 @@ static bool host_tsc_stable(void)
 	return !check_tsc_unstable();
 }
 
+/*
+ * These two in whole milliseconds and the rest. A guest's rate may be anything, and a
+ * division of 128 bits traps when its result has more than 64.
+ */
 static u64 ns_to_cycles(u64 ns, u32 khz)
 {
-	return mul_u64_u32_div(ns, khz, NSEC_PER_MSEC);
+	u64 ms;
+	u32 rest;
+
+	ms = div_u64_rem(ns, NSEC_PER_MSEC, &rest);
+	return ms * khz + div_u64((u64)rest * khz, NSEC_PER_MSEC);
+}
+
+static u64 cycles_to_ns(u64 cycles, u32 khz)
+{
+	u64 ms;
+	u32 rest;
+
+	ms = min(div_u64_rem(cycles, khz, &rest), DEADLINE_MAX_MS);
+	return ms * NSEC_PER_MSEC + div_u64((u64)rest * NSEC_PER_MSEC, khz);
 }
 
 /*
@@ -128,8 +142,7 @@ u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
 
 	if (deadline <= now)
 		return 0;
-	return mul_u64_u32_div(min(deadline - now, DEADLINE_MAX_CYCLES), NSEC_PER_MSEC,
-			       guest_tsc_khz(vcpu));
+	return cycles_to_ns(deadline - now, guest_tsc_khz(vcpu));
 }
 
 /* The VM's kvmclock --------------------------------------------------------- */

@@ -371,19 +371,45 @@ static void guest_deadline(u64 mode)
 	GUEST_ASSERT_EQ(rdmsr(MSR_TSC_DEADLINE), 0);
 }
 
-TEST_F(lapic, timer_deadline)
+/* Its CPUID bit is the VMM's to set, when the capability says so. */
+static void offer_deadline(struct test_vcpu *vcpu)
 {
 	int device = device_open();
 	struct kvm_cpuid2 *cpuid = cpuid_supported(device);
 	struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, 1, 0);
 
-	/* Its CPUID bit is the VMM's to set, when the capability says so. */
-	ASSERT_NE(NULL, e);
+	if (!e)
+		TEST_DIE("CPUID has no leaf 1");
 	e->ecx |= 1U << 24;
-	vcpu_ioctl(&self->vcpu, KVM_SET_CPUID2, cpuid);
+	vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
 	free(cpuid);
 	close(device);
+}
+
+TEST_F(lapic, timer_deadline)
+{
+	offer_deadline(&self->vcpu);
 	vcpu_setup_long(&self->vcpu, guest_deadline, variant->mode);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+static void guest_far_deadline(u64 mode)
+{
+	enable(mode);
+	apic_write(APIC_LVTT, LVT_DEADLINE | 0xa3);
+	wrmsr(MSR_TSC_DEADLINE, ~0UL >> 1);
+	GUEST_ASSERT_EQ(rdmsr(MSR_TSC_DEADLINE), ~0UL >> 1);
+	wrmsr(MSR_TSC_DEADLINE, 0);
+}
+
+/* However slow the TSC, and so far the time: more nanoseconds than 64 bits hold. */
+TEST_F(lapic, timer_deadline_of_a_slow_tsc)
+{
+	if (!vm_cap(&self->vm, KVM_CAP_TSC_CONTROL))
+		SKIP(return, "no TSC scaling");
+	vcpu_ioctl(&self->vcpu, KVM_SET_TSC_KHZ, 1);
+	offer_deadline(&self->vcpu);
+	vcpu_setup_long(&self->vcpu, guest_far_deadline, variant->mode);
 	vcpu_run_to_done(&self->vcpu);
 }
 
