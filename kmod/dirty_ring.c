@@ -7,6 +7,7 @@
  * resets take turns by slots_lock. Nothing that user space wrote into a ring is trusted.
  */
 #include <linux/mm.h>
+#include <linux/nospec.h>
 #include <linux/sched.h>
 #include <linux/vmalloc.h>
 
@@ -61,8 +62,11 @@ void lodge_ring_destroy(struct lodge_vcpu *vcpu)
 
 struct page *lodge_ring_page(struct lodge_vcpu *vcpu, unsigned long pgoff)
 {
-	if (pgoff >= vcpu->ring.size * sizeof(struct kvm_dirty_gfn) >> PAGE_SHIFT)
+	unsigned long pages = vcpu->ring.size * sizeof(struct kvm_dirty_gfn) >> PAGE_SHIFT;
+
+	if (pgoff >= pages)
 		return NULL;
+	pgoff = array_index_nospec(pgoff, pages);
 	return vmalloc_to_page((void *)vcpu->ring.entries + (pgoff << PAGE_SHIFT));
 }
 

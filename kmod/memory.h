@@ -194,8 +194,8 @@ void lodge_dirty_log_begin(struct lodge_memory *mem, const struct lodge_slot *sl
 void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot);
 
 /*
- * Marks one page dirty that @vcpu has written or is about to; in the vCPU's thread. @slot
- * is from the current snapshot, kept alive by the caller, who has asked before the write
+ * Marks one page dirty that @vcpu has written or is about to; in the vCPU's thread. The
+ * caller keeps @slot alive, by mem->lock or slots_sem, and has asked before the write
  * whether the vCPU's ring has room (lodge_ring_has_room()).
  */
 void lodge_dirty_mark(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u64 gfn);
