@@ -159,6 +159,20 @@ TEST_F(eoi, init)
 	ASSERT_EQ(0, vcpu_get_msr(second, MSR_KVM_PV_EOI_EN));
 }
 
+#define PATIENCE	(10UL * 2600000000UL)	/* cycles, about */
+
+/* One too many would be as bad as one too few. */
+static void await(u32 n)
+{
+	u64 start = rdtsc();
+
+	while (counts[HIGH] != n) {
+		guest_relax();
+		if (rdtsc() - start > PATIENCE)
+			GUEST_ASSERT_EQ(n, counts[HIGH]);
+	}
+}
+
 static void interrupt_self(u64 gpa)
 {
 	u32 i;
@@ -167,16 +181,14 @@ static void interrupt_self(u64 gpa)
 	guest_sti();
 	for (i = 1; i <= TIMES; i++) {
 		apic_write(APIC_ICR, ICR_SELF | HIGH);
-		while (counts[HIGH] != i)
-			guest_relax();
+		await(i);
 	}
 	GUEST_ASSERT(!in_service(HIGH));
 	/* And no longer. */
 	wrmsr(MSR_KVM_PV_EOI_EN, 0);
 	offered = 0;
 	apic_write(APIC_ICR, ICR_SELF | HIGH);
-	while (counts[HIGH] != i)
-		guest_relax();
+	await(i);
 	GUEST_ASSERT_EQ(0, offered);
 }
 
