@@ -159,12 +159,13 @@ static int wait_for_accesses(struct lodge_memory *mem)
 	return 0;
 }
 
+/*
+ * Nobody looks at its bitmap any more, which may have 256 MiB: it is freed now, or user
+ * space could have any number of them waiting for RCU.
+ */
 static void free_slot(struct lodge_slot *slot)
 {
-	struct lodge_dirty *dirty = rcu_dereference_protected(slot->dirty, true);
-
-	if (dirty)
-		kvfree_rcu(dirty, rcu);
+	kvfree(rcu_dereference_protected(slot->dirty, true));
 	kfree_rcu(slot, rcu);
 }
 
@@ -306,15 +307,19 @@ static int slot_set_flags(struct lodge_memory *mem, struct lodge_slot *slot, u32
 	spin_lock(&mem->lock);
 	set_flags(mem, slot, flags, dirty);
 	spin_unlock(&mem->lock);
-	if (old && old != dirty)
-		kvfree_rcu(old, rcu);
+	/* Those that saw the old log, or none, have written before it goes or one begins. */
+	ret = wait_for_accesses(mem);
+	if (old && old != dirty) {
+		if (ret)
+			kvfree_rcu(old, rcu);
+		else
+			kvfree(old);
+	}
 
 	if (!(flags & KVM_MEM_LOG_DIRTY_PAGES)) {
 		lodge_dirty_log_end(mem, slot);
 		return 0;
 	}
-	/* Those that saw no log have written before it begins. */
-	ret = wait_for_accesses(mem);
 	lodge_dirty_log_begin(mem, slot);
 	return ret;
 }

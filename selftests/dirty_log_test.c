@@ -5,6 +5,8 @@
  */
 #include <kselftest_harness.h>
 
+#include <sys/sysinfo.h>
+
 #include "guest.h"
 #include "migrate.h"
 #include "test_vm.h"
@@ -76,6 +78,36 @@ TEST_F(dirty_log, enable)
 	EXPECT_EQ(0, enable(vm, ENABLE));
 	EXPECT_EQ(0, enable(vm, ENABLE | INITIALLY));
 	EXPECT_EQ(0, enable(vm, 0));
+}
+
+static u64 free_memory(void)
+{
+	struct sysinfo info;
+
+	if (sysinfo(&info))
+		TEST_DIE("sysinfo: %m");
+	return info.freeram * info.mem_unit;
+}
+
+/* A bitmap that nobody can use any more costs nobody memory: not even for a while. */
+TEST_F(dirty_log, end_gives_memory_back)
+{
+	const u64 size = 1UL << 39, bitmap = size / TEST_PAGE_SIZE / 8;
+	void *hva = (void *)(1UL << 40);	/* nothing is there */
+	struct test_vm *vm = &self->vm;
+	u64 before = free_memory(), now;
+	int i;
+
+	for (i = 0; i < 100; i++) {
+		vm_set_slot(vm, 1, KVM_MEM_LOG_DIRTY_PAGES, MIGRATE_GPA, size, hva);
+		/* Once with the slot, once without. */
+		if (i & 1)
+			vm_set_slot(vm, 1, 0, MIGRATE_GPA, size, hva);
+		vm_set_slot(vm, 1, 0, MIGRATE_GPA, 0, hva);
+		now = free_memory();
+		if (now < before)
+			ASSERT_LT(before - now, 32 * bitmap);
+	}
 }
 
 TEST_F(dirty_log, refused)
