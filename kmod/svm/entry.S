@@ -7,11 +7,7 @@
  * GS, TR, LDTR and the SYSCALL MSRs are moved by VMLOAD and VMSAVE, the other
  * general registers by hand.
  */
-#if __has_include(<linux/annotate.h>)
-#include <linux/annotate.h>
-#endif
 #include <linux/linkage.h>
-#include <linux/objtool.h>
 #include <asm/alternative.h>
 #include <asm/asm.h>
 #include <asm/cpufeatures.h>
@@ -114,8 +110,6 @@ SYM_FUNC_START(lodge_svm_switch)
 0:
 #endif
 	vmrun	%rax
-SYM_INNER_LABEL(lodge_svm_resume, SYM_L_GLOBAL)
-	ANNOTATE_NOENDBR	/* compared with, never jumped to */
 	vmsave	%rax
 
 	/* RAX is the host's again; RSP too: the saved @sw is on top of the stack. */

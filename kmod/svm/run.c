@@ -3,12 +3,9 @@
  * SVM: the window and the world switch. Called by kmod/run.c with interrupts off on
  * the CPU that runs the guest, by the vCPU's thread.
  */
-#define pr_fmt(fmt) "lodge: " fmt
-
 #include <linux/hw_breakpoint.h>
 #include <linux/io.h>
 #include <linux/mem_encrypt.h>
-#include <linux/sched/task_stack.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/nospec-branch.h>
@@ -303,39 +300,18 @@ static bool svm_entry_refused(const struct vmcb_control *c)
 }
 
 /*
- * QEMU's CPU has two ways to leave the host's state in the VMCB: VMRUN that refuses, and,
- * now and then, a second #VMEXIT before the host's first instruction (testing.rst). A
- * guest's RIP may be this address, too, but not with its stack on ours.
+ * VMRUN refused the VMCB, and nothing of the guest ran. QEMU's CPU fills the VMCB all the
+ * same, with the host's registers and with an interrupt control that may lack
+ * V_INTR_MASKING: the next guest could keep interrupts from the host for ever. Sets the
+ * latter right, and notes the former for svm_exit_invalid().
  */
-static bool svm_lost_state(struct lodge_vcpu *vcpu)
-{
-	struct vmcb *v = to_svm(vcpu)->vmcb;
-
-	if (svm_entry_refused(&v->control))
-		return v->save.rip != vcpu->st.rip;
-	return object_is_on_stack((void *)v->save.rsp);
-}
-
-/*
- * Either of them fills the interrupt control without V_INTR_MASKING: the next guest could
- * keep interrupts from the host for ever. Sets it right, and notes the loss for
- * svm_exit_invalid().
- */
-static void svm_check_state(struct lodge_vcpu *vcpu)
+static void svm_after_refusal(struct lodge_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
-	struct vmcb_control *c = &svm->vmcb->control;
+	struct vmcb *v = svm->vmcb;
 
-	svm->state_lost = svm_lost_state(vcpu);
-	if (!svm->state_lost && !svm_entry_refused(c))
-		return;
-	c->vintr = SVM_V_INTR_MASKING | vcpu->cr8 | (svm->irq_window ? V_IRQ_WINDOW : 0);
-	if (svm_entry_refused(c))
-		return;
-	pr_err_ratelimited("the CPU saved the host's state for a guest's (exit %#llx)\n",
-			   c->exit_code);
-	c->exit_int_info = 0;
-	c->exit_code = SVM_EXIT_ERR;
+	v->control.vintr = SVM_V_INTR_MASKING | vcpu->cr8 | (svm->irq_window ? V_IRQ_WINDOW : 0);
+	svm->state_lost = v->save.rip != vcpu->st.rip;
 }
 
 /* The VMRUN itself, where nothing may be traced: RCU and lockdep think "guest". */
@@ -354,8 +330,8 @@ static void svm_take_exit(struct lodge_vcpu *vcpu)
 	struct vmcb_control *c = &v->control;
 	struct lodge_state *st = &vcpu->st;
 
-	if (unlikely(svm_entry_refused(c) || v->save.rip == (unsigned long)lodge_svm_resume))
-		svm_check_state(vcpu);
+	if (unlikely(svm_entry_refused(c)))
+		svm_after_refusal(vcpu);
 	st->gpr[0] = v->save.rax;
 	st->gpr[4] = v->save.rsp;
 	st->rip = v->save.rip;

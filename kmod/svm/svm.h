@@ -120,7 +120,6 @@ static inline void svm_intercept(struct svm_vcpu *svm, unsigned int icpt, bool o
 
 /* svm/entry.S: IRQs off; returns with IRQs off and GIF set. */
 asmlinkage void lodge_svm_switch(struct svm_switch *sw);
-extern const u8 lodge_svm_resume[];	/* where VMRUN ends */
 
 /* svm/run.c */
 void svm_window_open(struct lodge_vcpu *vcpu);
