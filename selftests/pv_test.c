@@ -182,11 +182,16 @@ TEST_F(pv, steal_time)
 	u64 before, after, stolen;
 	volatile bool stop = false;
 	pthread_t thread;
-	cpu_set_t cpus;
+	cpu_set_t cpus, one;
+	int cpu = 0;
 
-	CPU_ZERO(&cpus);
-	CPU_SET(0, &cpus);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(cpus), &cpus));
+	/* The hog, a thread of ours, is to be on our CPU. */
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(cpus), &cpus));
+	while (!CPU_ISSET(cpu, &cpus))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
 	vcpu_setup_long(vcpu, use_steal_time, 0);
 	stolen = vcpu_run_to_sync(vcpu);
 	before = run_delay();

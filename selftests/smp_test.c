@@ -559,14 +559,20 @@ static void guest_ping_pong(u64 me)
 static void *move_threads(void *arg)
 {
 	FIXTURE_DATA(smp) * self = arg;
-	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
-	unsigned int i, seed = 1;
-	cpu_set_t set;
+	unsigned int i, seed = 1, cpu = 0;
+	cpu_set_t allowed, set;
 
+	sched_getaffinity(0, sizeof(allowed), &allowed);
 	while (!host_stop) {
 		for (i = 0; i < self->nr; i++) {
+			unsigned int skip = rand_r(&seed) % CPU_COUNT(&allowed);
+
+			/* The next allowed one, after some others of them. */
+			do {
+				cpu = (cpu + 1) % CPU_SETSIZE;
+			} while (!CPU_ISSET(cpu, &allowed) || skip--);
 			CPU_ZERO(&set);
-			CPU_SET(rand_r(&seed) % cpus, &set);
+			CPU_SET(cpu, &set);
 			pthread_setaffinity_np(self->thread[i], sizeof(set), &set);
 		}
 		usleep(500);
