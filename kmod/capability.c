@@ -190,77 +190,69 @@ static void disable_quirks(struct lodge_vm *vm, u64 off)
 	mutex_unlock(&vm->lock);
 }
 
-int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user *user)
+int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap *cap)
 {
-	struct kvm_enable_cap cap;
-
-	if (copy_from_user(&cap, user, sizeof(cap)))
-		return -EFAULT;
-	if (cap.flags)
+	if (cap->flags)
 		return -EINVAL;
-	switch (cap.cap) {
+	switch (cap->cap) {
 	case KVM_CAP_DISABLE_QUIRKS2:
-		if (cap.args[0] & ~(u64)LODGE_QUIRKS)
+		if (cap->args[0] & ~(u64)LODGE_QUIRKS)
 			return -EINVAL;
 		fallthrough;
 	case KVM_CAP_DISABLE_QUIRKS:
-		disable_quirks(vm, cap.args[0]);
+		disable_quirks(vm, cap->args[0]);
 		return 0;
 	case KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2:
-		return lodge_dirty_log_manual(vm, cap.args[0]);
+		return lodge_dirty_log_manual(vm, cap->args[0]);
 	case KVM_CAP_DIRTY_LOG_RING:
 	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
-		return lodge_ring_enable(vm, cap.args[0]);
+		return lodge_ring_enable(vm, cap->args[0]);
 	case KVM_CAP_EXCEPTION_PAYLOAD:
-		vm->exception_payload = cap.args[0];
+		vm->exception_payload = cap->args[0];
 		return 0;
 	case KVM_CAP_X86_USER_SPACE_MSR:
-		if (cap.args[0] & ~(u64)MSR_EXIT_REASONS)
+		if (cap->args[0] & ~(u64)MSR_EXIT_REASONS)
 			return -EINVAL;
-		WRITE_ONCE(vm->msr_exits, cap.args[0]);
+		WRITE_ONCE(vm->msr_exits, cap->args[0]);
 		return 0;
 	case KVM_CAP_X86_DISABLE_EXITS:
-		return disable_exits(vm, cap.args[0]);
+		return disable_exits(vm, cap->args[0]);
 	case KVM_CAP_EXIT_HYPERCALL:
-		if (cap.args[0] & ~(u64)LODGE_HYPERCALL_EXITS)
+		if (cap->args[0] & ~(u64)LODGE_HYPERCALL_EXITS)
 			return -EINVAL;
-		WRITE_ONCE(vm->hypercall_exits, cap.args[0]);
+		WRITE_ONCE(vm->hypercall_exits, cap->args[0]);
 		return 0;
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
-		if (cap.args[0] & ~1ull)
+		if (cap->args[0] & ~1ull)
 			return -EINVAL;
-		vm->exit_on_emulation_failure = cap.args[0];
+		vm->exit_on_emulation_failure = cap->args[0];
 		return 0;
 	case KVM_CAP_MSR_PLATFORM_INFO:
-		vm->platform_info_hidden = !cap.args[0];
+		vm->platform_info_hidden = !cap->args[0];
 		return 0;
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
-		vm->triple_fault_event = cap.args[0];
+		vm->triple_fault_event = cap->args[0];
 		return 0;
 	case KVM_CAP_SPLIT_IRQCHIP:
-		return lodge_create_split_irqchip(vm, cap.args[0]);
+		return lodge_create_split_irqchip(vm, cap->args[0]);
 	case KVM_CAP_X2APIC_API:
-		return irqchip_set_x2apic_api(&vm->ic, cap.args[0]);
+		return irqchip_set_x2apic_api(&vm->ic, cap->args[0]);
 	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
-		return lodge_set_apic_bus_ns(vm, cap.args[0]);
+		return lodge_set_apic_bus_ns(vm, cap->args[0]);
 	case KVM_CAP_MAX_VCPU_ID:
-		return lodge_set_max_vcpu_id(vm, cap.args[0]);
+		return lodge_set_max_vcpu_id(vm, cap->args[0]);
 	default:
 		return -EINVAL;
 	}
 }
 
-int lodge_vcpu_enable_cap(struct lodge_vcpu *vcpu, const struct kvm_enable_cap __user *user)
+int lodge_vcpu_enable_cap(struct lodge_vcpu *vcpu, const struct kvm_enable_cap *cap)
 {
-	struct kvm_enable_cap cap;
-
-	if (copy_from_user(&cap, user, sizeof(cap)))
-		return -EFAULT;
-	if (cap.flags)
+	if (cap->flags)
 		return -EINVAL;
-	switch (cap.cap) {
+	switch (cap->cap) {
 	case KVM_CAP_ENFORCE_PV_FEATURE_CPUID:
-		vcpu->pv.enforce = cap.args[0];
+		vcpu->pv.enforce = cap->args[0];
 		return 0;
 	default:
 		return -EINVAL;

@@ -12,12 +12,12 @@ struct lodge_vm;
 int lodge_check_extension(struct lodge_vm *vm, long ext);
 
 /*
- * KVM_ENABLE_CAP on a VM, whole: 0, -EFAULT, or -EINVAL: nothing that can be switched
- * on, or arguments that it does not take.
+ * KVM_ENABLE_CAP on a VM: 0, or -EINVAL: nothing that can be switched on, or arguments
+ * that it does not take.
  */
-int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap __user *user);
+int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap *cap);
 
 /* KVM_ENABLE_CAP on a vCPU, in the same way; vcpu->mutex is held. */
-int lodge_vcpu_enable_cap(struct lodge_vcpu *vcpu, const struct kvm_enable_cap __user *user);
+int lodge_vcpu_enable_cap(struct lodge_vcpu *vcpu, const struct kvm_enable_cap *cap);
 
 #endif

@@ -414,6 +414,7 @@ union vcpu_state {
 	struct kvm_xcrs xcrs;
 	struct kvm_x86_mce mce;
 	struct kvm_guest_debug guest_debug;
+	struct kvm_enable_cap cap;
 };
 
 static long ioctl_get_state(struct lodge_vcpu *vcpu, unsigned int cmd, void __user *argp)
@@ -489,6 +490,8 @@ static long ioctl_set_state(struct lodge_vcpu *vcpu, unsigned int cmd, void __us
 		return take(&s, cmd, argp) ?: lodge_set_xcrs(vcpu, &s.xcrs);
 	case KVM_SET_GUEST_DEBUG:
 		return take(&s, cmd, argp) ?: lodge_set_guest_debug(vcpu, &s.guest_debug);
+	case KVM_ENABLE_CAP:
+		return take(&s, cmd, argp) ?: lodge_vcpu_enable_cap(vcpu, &s.cap);
 	case KVM_X86_SET_MCE:
 		return take(&s, cmd, argp) ?: lodge_set_mce(vcpu, &s.mce);
 	default:
@@ -677,8 +680,6 @@ static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long 
 		return lodge_stats_fd(vcpu->vm, vcpu);
 	case KVM_KVMCLOCK_CTRL:
 		return lodge_kvmclock_ctrl(vcpu);
-	case KVM_ENABLE_CAP:
-		return lodge_vcpu_enable_cap(vcpu, argp);
 	case KVM_X86_SETUP_MCE:
 		return ioctl_setup_mce(vcpu, argp);
 	case KVM_HAS_DEVICE_ATTR:

@@ -262,6 +262,7 @@ static int ioctl_reinject_control(struct lodge_vm *vm, void __user *argp)
 /* What ioctls take from user space that is small enough for the stack. */
 union vm_argument {
 	struct kvm_userspace_memory_region2 region;	/* first: the largest, all of it zeroed */
+	struct kvm_enable_cap cap;
 	struct kvm_dirty_log dirty_log;
 	struct kvm_clear_dirty_log clear_dirty_log;
 	struct kvm_pit_config pit_config;
@@ -293,6 +294,8 @@ static long ioctl_take(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
 		return take(&a, cmd, argp) ?: lodge_dirty_log_get(vm, &a.dirty_log);
 	case KVM_CLEAR_DIRTY_LOG:
 		return take(&a, cmd, argp) ?: lodge_dirty_log_clear(vm, &a.clear_dirty_log);
+	case KVM_ENABLE_CAP:
+		return take(&a, cmd, argp) ?: lodge_vm_enable_cap(vm, &a.cap);
 	case KVM_SET_IDENTITY_MAP_ADDR:
 		return take(&a, cmd, argp) ?: set_identity_map(vm, a.identity_map);
 	case KVM_CREATE_PIT2:
@@ -336,8 +339,6 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 		return lodge_vcpu_create(vm, arg);
 	case KVM_CHECK_EXTENSION:
 		return lodge_check_extension(vm, arg);
-	case KVM_ENABLE_CAP:
-		return lodge_vm_enable_cap(vm, argp);
 	case KVM_RESET_DIRTY_RINGS:
 		return lodge_rings_reset(vm);
 	case KVM_SET_NR_MMU_PAGES:
