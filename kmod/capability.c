@@ -129,7 +129,7 @@ int lodge_check_extension(struct lodge_vm *vm, long ext)
 		return LODGE_COALESCED_PAGE;
 	case KVM_CAP_X2APIC_API:
 		/* This one wants user space's IOAPIC: as in KVM, a VM without says so. */
-		return vm && vm->ic.kind != IRQCHIP_SPLIT ?
+		return vm && READ_ONCE(vm->ic.kind) != IRQCHIP_SPLIT ?
 		       IRQCHIP_X2APIC_API & ~KVM_X2APIC_ENABLE_SUPPRESS_EOI_BROADCAST :
 		       IRQCHIP_X2APIC_API;
 	case KVM_CAP_X86_APIC_BUS_CYCLES_NS:
@@ -208,7 +208,7 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap *cap)
 	case KVM_CAP_DIRTY_LOG_RING_ACQ_REL:
 		return lodge_ring_enable(vm, cap->args[0]);
 	case KVM_CAP_EXCEPTION_PAYLOAD:
-		vm->exception_payload = cap->args[0];
+		WRITE_ONCE(vm->exception_payload, cap->args[0]);
 		return 0;
 	case KVM_CAP_X86_USER_SPACE_MSR:
 		if (cap->args[0] & ~(u64)MSR_EXIT_REASONS)
@@ -225,13 +225,13 @@ int lodge_vm_enable_cap(struct lodge_vm *vm, const struct kvm_enable_cap *cap)
 	case KVM_CAP_EXIT_ON_EMULATION_FAILURE:
 		if (cap->args[0] & ~1ull)
 			return -EINVAL;
-		vm->exit_on_emulation_failure = cap->args[0];
+		WRITE_ONCE(vm->exit_on_emulation_failure, cap->args[0]);
 		return 0;
 	case KVM_CAP_MSR_PLATFORM_INFO:
-		vm->platform_info_hidden = !cap->args[0];
+		WRITE_ONCE(vm->platform_info_hidden, !cap->args[0]);
 		return 0;
 	case KVM_CAP_X86_TRIPLE_FAULT_EVENT:
-		vm->triple_fault_event = cap->args[0];
+		WRITE_ONCE(vm->triple_fault_event, cap->args[0]);
 		return 0;
 	case KVM_CAP_SPLIT_IRQCHIP:
 		return lodge_create_split_irqchip(vm, cap->args[0]);

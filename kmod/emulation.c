@@ -365,7 +365,7 @@ static int emulation_failure(struct lodge_vcpu *vcpu, const struct emul_insn *in
 
 	vcpu->stats.insn_emulation_fail++;
 	/* A VMM that wants to see every failure also decides what comes of it. */
-	if (!vcpu->vm->exit_on_emulation_failure) {
+	if (!READ_ONCE(vcpu->vm->exit_on_emulation_failure)) {
 		lodge_queue_exception(vcpu, X86_TRAP_UD);
 		if (vcpu->st.cpl)
 			return LODGE_REENTER;

@@ -120,7 +120,7 @@ static void set_rax(struct lodge_vcpu *vcpu, unsigned int size, u32 value)
 static bool is_device_port(const struct irqchip *ic, u16 port)
 {
 	return ic->kind == IRQCHIP_KERNEL &&
-	       (pic_owns_port(port) || (ic->has_pit && pit_owns_port(&ic->pit, port)));
+	       (pic_owns_port(port) || (irqchip_has_pit(ic) && pit_owns_port(&ic->pit, port)));
 }
 
 bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip)

@@ -516,7 +516,7 @@ static int read_rare(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
 		*data = vcpu->msr_power_ctl;
 		return 0;
 	case MSR_PLATFORM_INFO:
-		if (!host && vcpu->vm->platform_info_hidden)
+		if (!host && READ_ONCE(vcpu->vm->platform_info_hidden))
 			return LODGE_MSR_REFUSED;
 		*data = vcpu->msr_platform_info;
 		return 0;

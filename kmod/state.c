@@ -299,7 +299,7 @@ void lodge_get_events(struct lodge_vcpu *vcpu, struct kvm_vcpu_events *events)
 {
 	const struct lodge_exception *ex = &vcpu->ev.ex;
 	const struct lodge_events *ev = &vcpu->ev;
-	bool payloads = vcpu->vm->exception_payload;
+	bool payloads = READ_ONCE(vcpu->vm->exception_payload);
 	int irq = irq_on_its_way(vcpu);
 
 	lodge_collect_nmis(vcpu);
@@ -336,7 +336,7 @@ void lodge_get_events(struct lodge_vcpu *vcpu, struct kvm_vcpu_events *events)
 	events->nmi.masked = ev->nmi_masked;
 	events->smi.latched_init = vcpu->lapic &&
 				   test_bit(LAPIC_EVENT_INIT, &vcpu->pending_init_sipi);
-	if (vcpu->vm->triple_fault_event) {
+	if (READ_ONCE(vcpu->vm->triple_fault_event)) {
 		events->flags |= KVM_VCPUEVENT_VALID_TRIPLE_FAULT;
 		events->triple_fault.pending =
 			lodge_test_request(vcpu, LODGE_REQ_TRIPLE_FAULT);
@@ -354,9 +354,11 @@ static bool events_valid(const struct lodge_vm *vm, const struct kvm_vcpu_events
 
 	if (events->flags & ~EVENT_FLAGS)
 		return false;
-	if ((events->flags & KVM_VCPUEVENT_VALID_PAYLOAD) && !vm->exception_payload)
+	if ((events->flags & KVM_VCPUEVENT_VALID_PAYLOAD) &&
+	    !READ_ONCE(vm->exception_payload))
 		return false;
-	if ((events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) && !vm->triple_fault_event)
+	if ((events->flags & KVM_VCPUEVENT_VALID_TRIPLE_FAULT) &&
+	    !READ_ONCE(vm->triple_fault_event))
 		return false;
 	if ((events->exception.injected || pending) &&
 	    (events->exception.nr > 31 || events->exception.nr == X86_TRAP_NMI))

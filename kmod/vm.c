@@ -149,7 +149,7 @@ static int ioctl_get_pit2(struct lodge_vm *vm, void __user *argp)
 {
 	struct kvm_pit_state2 state;
 
-	if (!vm->ic.has_pit)
+	if (!irqchip_has_pit(&vm->ic))
 		return -ENXIO;
 	memset(&state, 0, sizeof(state));
 	pit_get_state(&vm->ic.pit, &state);
@@ -253,7 +253,7 @@ static int ioctl_reinject_control(struct lodge_vm *vm, void __user *argp)
 
 	if (copy_from_user(&control, argp, sizeof(control)))
 		return -EFAULT;
-	if (!vm->ic.has_pit)
+	if (!irqchip_has_pit(&vm->ic))
 		return -ENXIO;
 	pit_set_reinject(&vm->ic.pit, control.pit_reinject);
 	return 0;
@@ -302,7 +302,7 @@ static long ioctl_take(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
 		return take(&a, cmd, argp) ?: create_pit(vm, a.pit_config.flags);
 	case KVM_SET_PIT2:
 		r = take(&a, cmd, argp);
-		if (!r && !vm->ic.has_pit)
+		if (!r && !irqchip_has_pit(&vm->ic))
 			r = -ENXIO;
 		return r ?: pit_set_state(&vm->ic.pit, &a.pit_state);
 	case KVM_IRQ_LINE:

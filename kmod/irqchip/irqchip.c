@@ -9,18 +9,6 @@
  */
 #include "irqchip.h"
 
-static bool has_chips(const struct irqchip *ic)
-{
-	/* Pairs with irqchip_create(). */
-	return smp_load_acquire(&ic->kind) == IRQCHIP_KERNEL;
-}
-
-static bool has_pit(const struct irqchip *ic)
-{
-	/* Pairs with irqchip_create_pit(). */
-	return smp_load_acquire(&ic->has_pit);
-}
-
 static bool kick_extint_taker(struct lapic *l, void *unused)
 {
 	(void)unused;
@@ -43,7 +31,7 @@ static void pin_acked(struct irqchip *ic, u32 chip, u32 pin)
 
 	if (gsi < 0)
 		return;
-	if (gsi == 0 && has_pit(ic))
+	if (gsi == 0 && irqchip_has_pit(ic))
 		pit_acked(&ic->pit);
 	if (test_bit(gsi, ic->notify_gsi) && ic->ops->gsi_acked)
 		ic->ops->gsi_acked(ic, gsi);
@@ -51,7 +39,7 @@ static void pin_acked(struct irqchip *ic, u32 chip, u32 pin)
 
 static void pin_unmasked(struct irqchip *ic, u32 chip, u32 pin)
 {
-	if (has_pit(ic) && irqchip_pin_to_gsi(ic, chip, pin) == 0)
+	if (irqchip_has_pit(ic) && irqchip_pin_to_gsi(ic, chip, pin) == 0)
 		pit_forget_ticks(&ic->pit);
 }
 
@@ -224,7 +212,7 @@ int irqchip_set_x2apic_api(struct irqchip *ic, u64 flags)
 	bool off = flags & KVM_X2APIC_DISABLE_SUPPRESS_EOI_BROADCAST;
 
 	if ((flags & ~(u64)IRQCHIP_X2APIC_API) || (on && off) ||
-	    (on && ic->kind != IRQCHIP_SPLIT))
+	    (on && READ_ONCE(ic->kind) != IRQCHIP_SPLIT))
 		return -EINVAL;
 	if (on || off)
 		WRITE_ONCE(ic->directed_eoi, on ? DIRECTED_EOI_ON : DIRECTED_EOI_OFF);
@@ -255,13 +243,13 @@ void irqchip_destroy(struct irqchip *ic)
 /* Has the EOI of @vector, an edge, to be passed on? */
 bool irqchip_wants_eoi(const struct irqchip *ic, u8 vector)
 {
-	return has_chips(ic) && ioapic_wants_eoi(&ic->ioapic, vector);
+	return irqchip_has_chips(ic) && ioapic_wants_eoi(&ic->ioapic, vector);
 }
 
 /* A LAPIC ended @vector. Called by lapic_eoi(). */
 void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level)
 {
-	if (has_chips(ic)) {
+	if (irqchip_has_chips(ic)) {
 		if (level || ioapic_wants_eoi(&ic->ioapic, vector))
 			ioapic_eoi(&ic->ioapic, vector, level);
 	} else if (level && test_bit(vector, ic->split_level) && !lapic_directs_eoi(l)) {
@@ -278,7 +266,7 @@ void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level)
  */
 int irqchip_get_state(struct irqchip *ic, struct kvm_irqchip *chip)
 {
-	if (!has_chips(ic))
+	if (!irqchip_has_chips(ic))
 		return -ENXIO;
 	switch (chip->chip_id) {
 	case KVM_IRQCHIP_PIC_MASTER:
@@ -296,7 +284,7 @@ int irqchip_get_state(struct irqchip *ic, struct kvm_irqchip *chip)
 /* KVM_SET_IRQCHIP. Return: as irqchip_get_state(). */
 int irqchip_set_state(struct irqchip *ic, const struct kvm_irqchip *chip)
 {
-	if (!has_chips(ic))
+	if (!irqchip_has_chips(ic))
 		return -ENXIO;
 	switch (chip->chip_id) {
 	case KVM_IRQCHIP_PIC_MASTER:
@@ -322,26 +310,26 @@ int irqchip_set_state(struct irqchip *ic, const struct kvm_irqchip *chip)
  */
 int irqchip_io_read(struct irqchip *ic, u16 port, u32 len, void *data)
 {
-	if (!has_chips(ic))
+	if (!irqchip_has_chips(ic))
 		return -EOPNOTSUPP;
 	if (pic_owns_port(port))
 		return pic_io_read(&ic->pic, port, len, data);
-	return has_pit(ic) ? pit_io_read(&ic->pit, port, len, data) : -EOPNOTSUPP;
+	return irqchip_has_pit(ic) ? pit_io_read(&ic->pit, port, len, data) : -EOPNOTSUPP;
 }
 
 /* OUT. As irqchip_io_read(). */
 int irqchip_io_write(struct irqchip *ic, u16 port, u32 len, const void *data)
 {
-	if (!has_chips(ic))
+	if (!irqchip_has_chips(ic))
 		return -EOPNOTSUPP;
 	if (pic_owns_port(port))
 		return pic_io_write(&ic->pic, port, len, data);
-	return has_pit(ic) ? pit_io_write(&ic->pit, port, len, data) : -EOPNOTSUPP;
+	return irqchip_has_pit(ic) ? pit_io_write(&ic->pit, port, len, data) : -EOPNOTSUPP;
 }
 
 static bool owns_gpa(const struct irqchip *ic, u64 gpa)
 {
-	return has_chips(ic) &&
+	return irqchip_has_chips(ic) &&
 	       gpa - READ_ONCE(ic->ioapic.base) < IOAPIC_MMIO_SIZE;
 }
 

@@ -170,4 +170,17 @@ static inline bool irqchip_in_kernel(const struct irqchip *ic)
 	return smp_load_acquire(&ic->kind) != IRQCHIP_NONE;
 }
 
+/* PICs and the IOAPIC, too. */
+static inline bool irqchip_has_chips(const struct irqchip *ic)
+{
+	/* As above. */
+	return smp_load_acquire(&ic->kind) == IRQCHIP_KERNEL;
+}
+
+static inline bool irqchip_has_pit(const struct irqchip *ic)
+{
+	/* Pairs with irqchip_create_pit(). */
+	return smp_load_acquire(&ic->has_pit);
+}
+
 #endif /* LODGE_IRQCHIP_H */
