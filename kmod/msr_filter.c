@@ -104,25 +104,22 @@ static struct lodge_msr_filter *make_filter(const struct kvm_msr_filter *user, u
 /**
  * lodge_set_msr_filter() - serve KVM_X86_SET_MSR_FILTER
  * @vm: the VM; vm->lock is not held
- * @argp: user space's struct kvm_msr_filter
+ * @user: the filter, with bitmaps in user space
  *
  * The vCPUs follow it from their next entry on.
  *
  * Return: 0; -EINVAL: an unknown flag, a range for neither reads nor writes or with a
  * bitmap of more than 0x600 bytes, or nothing but "deny"; -EFAULT; -ENOMEM.
  */
-int lodge_set_msr_filter(struct lodge_vm *vm, const struct kvm_msr_filter __user *argp)
+int lodge_set_msr_filter(struct lodge_vm *vm, const struct kvm_msr_filter *user)
 {
 	struct lodge_msr_filter *filter, *old;
-	struct kvm_msr_filter user;
 	int longs;
 
-	if (copy_from_user(&user, argp, sizeof(user)))
-		return -EFAULT;
-	longs = filter_longs(&user);
+	longs = filter_longs(user);
 	if (longs < 0)
 		return longs;
-	filter = make_filter(&user, longs);
+	filter = make_filter(user, longs);
 	if (IS_ERR(filter))
 		return PTR_ERR(filter);
 

@@ -201,7 +201,7 @@ int lodge_msr_write(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host);
 
 /* msr_filter.c ------------------------------------------------------------- */
 
-int lodge_set_msr_filter(struct lodge_vm *vm, const struct kvm_msr_filter __user *argp);
+int lodge_set_msr_filter(struct lodge_vm *vm, const struct kvm_msr_filter *user);
 void lodge_msr_filter_destroy(struct lodge_vm *vm);
 
 /*

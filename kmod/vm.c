@@ -260,6 +260,53 @@ static int ioctl_reinject_control(struct lodge_vm *vm, void __user *argp)
 }
 
 /* What ioctls take from user space that is small enough for the stack. */
+/*
+ * KVM_X86_SET_MSR_FILTER as a 32-bit program has it: the one argument whose size is that
+ * of a pointer.
+ */
+struct msr_filter_range32 {
+	u32 flags, nmsrs, base;
+	compat_uptr_t bitmap;
+};
+
+struct msr_filter32 {
+	u32 flags;
+	struct msr_filter_range32 ranges[KVM_MSR_FILTER_MAX_RANGES];
+};
+
+#define SET_MSR_FILTER32	_IOW(KVMIO, 0xc6, struct msr_filter32)
+
+static int ioctl_msr_filter(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_msr_filter filter;
+
+	if (copy_from_user(&filter, argp, sizeof(filter)))
+		return -EFAULT;
+	return lodge_set_msr_filter(vm, &filter);
+}
+
+static int ioctl_msr_filter32(struct lodge_vm *vm, void __user *argp)
+{
+	struct kvm_msr_filter filter;
+	struct msr_filter32 user;
+	unsigned int i;
+
+	if (copy_from_user(&user, argp, sizeof(user)))
+		return -EFAULT;
+	filter.flags = user.flags;
+	for (i = 0; i < KVM_MSR_FILTER_MAX_RANGES; i++) {
+		const struct msr_filter_range32 *range = &user.ranges[i];
+
+		filter.ranges[i] = (struct kvm_msr_filter_range) {
+			.flags = range->flags,
+			.nmsrs = range->nmsrs,
+			.base = range->base,
+			.bitmap = (__u8 __force *)compat_ptr(range->bitmap),
+		};
+	}
+	return lodge_set_msr_filter(vm, &filter);
+}
+
 union vm_argument {
 	struct kvm_userspace_memory_region2 region;	/* first: the largest, all of it zeroed */
 	struct kvm_enable_cap cap;
@@ -281,6 +328,12 @@ static int take(union vm_argument *a, unsigned int cmd, void __user *argp)
 	return copy_from_user(a, argp, _IOC_SIZE(cmd)) ? -EFAULT : 0;
 }
 
+/* A 32-bit program leaves anything beside its pointer. */
+static void __user *bitmap_of(u64 pointer)
+{
+	return in_compat_syscall() ? compat_ptr(pointer) : u64_to_user_ptr(pointer);
+}
+
 static long ioctl_take(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
 {
 	union vm_argument a = {};
@@ -291,9 +344,13 @@ static long ioctl_take(struct lodge_vm *vm, unsigned int cmd, void __user *argp)
 	case KVM_SET_USER_MEMORY_REGION2:
 		return take(&a, cmd, argp) ?: lodge_slot_set(vm, &a.region);
 	case KVM_GET_DIRTY_LOG:
-		return take(&a, cmd, argp) ?: lodge_dirty_log_get(vm, &a.dirty_log);
+		r = take(&a, cmd, argp);
+		a.dirty_log.dirty_bitmap = bitmap_of(a.dirty_log.padding2);
+		return r ?: lodge_dirty_log_get(vm, &a.dirty_log);
 	case KVM_CLEAR_DIRTY_LOG:
-		return take(&a, cmd, argp) ?: lodge_dirty_log_clear(vm, &a.clear_dirty_log);
+		r = take(&a, cmd, argp);
+		a.clear_dirty_log.dirty_bitmap = bitmap_of(a.clear_dirty_log.padding2);
+		return r ?: lodge_dirty_log_clear(vm, &a.clear_dirty_log);
 	case KVM_ENABLE_CAP:
 		return take(&a, cmd, argp) ?: lodge_vm_enable_cap(vm, &a.cap);
 	case KVM_SET_IDENTITY_MAP_ADDR:
@@ -363,7 +420,9 @@ static long vm_ioctl(struct lodge_vm *vm, unsigned int cmd, unsigned long arg)
 	case KVM_SET_GSI_ROUTING:
 		return ioctl_gsi_routing(vm, argp);
 	case KVM_X86_SET_MSR_FILTER:
-		return lodge_set_msr_filter(vm, argp);
+		return ioctl_msr_filter(vm, argp);
+	case SET_MSR_FILTER32:
+		return in_compat_syscall() ? ioctl_msr_filter32(vm, argp) : -ENOTTY;
 	case KVM_GET_TSC_KHZ:
 		return lodge_vm_get_tsc_khz(vm);
 	case KVM_SET_TSC_KHZ:
