@@ -280,14 +280,14 @@ static bool swap_on(void)
 TEST_F(notifier, swap)
 {
 	struct test_vcpu *vcpu = &self->vcpu;
-	int i, out = 0;
+	int i, tries, out = 0;
 
 	if (!swap_on())
 		SKIP(return, "no swap on zram");
 	for (i = 0; i < 64; i++)
 		guest_write(vcpu, PAGE(i), 0x5a5a0000 + (u64)i);
 	/* What the guest has just touched is young: it may take some tries. */
-	for (i = 0; i < 20 && out < 32; i++) {
+	for (tries = 0; tries < 20 && out < 32; tries++) {
 		madvise(self->mem, PAGE(64), MADV_PAGEOUT);
 		for (out = 0, i = 0; i < 64; i++)
 			out += !resident(self->mem + PAGE(i));
