@@ -90,7 +90,7 @@ static u64 free_memory(void)
 }
 
 /* A bitmap that nobody can use any more costs nobody memory: not even for a while. */
-TEST_F(dirty_log, end_gives_memory_back)
+TEST_F_TIMEOUT(dirty_log, end_gives_memory_back, 200)
 {
 	const u64 size = 1UL << 39, bitmap = size / TEST_PAGE_SIZE / 8;
 	void *hva = (void *)(1UL << 40);	/* nothing is there */
