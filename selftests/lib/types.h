@@ -18,8 +18,9 @@ typedef uint64_t u64;
 
 #define __aligned(n)	__attribute__((aligned(n)))
 #define __packed	__attribute__((packed))
-#define __noreturn	__attribute__((noreturn))
-#define __printf(f, a)	__attribute__((format(printf, f, a)))
+/* The next two as kselftest.h has them, which a file may include as well. */
+#define __noreturn	__attribute__((__noreturn__))
+#define __printf(a, b)	__attribute__((format(printf, a, b)))
 #define __constructor	__attribute__((constructor))
 
 /* For a guest function or a handler that has no use for its argument. */
