@@ -31,7 +31,7 @@ userspace: ## build build/lodge, the runner
 .PHONY: selftests
 selftests: ## build build/selftests/, which run in the bed
 	@dir='$(KSELFTEST_DIR)'; \
-	: "$${dir:=$$(scripts/fetch source-6.1)/tools/testing/selftests}"; \
+	: "$${dir:=$$(scripts/fetch source-6.12)/tools/testing/selftests}"; \
 	$(MAKE) --no-print-directory -C selftests O='$(BUILD)' KSELFTEST_DIR="$$dir"
 
 .PHONY: unit
@@ -60,7 +60,7 @@ setup: ## install the Debian packages that builds and tests need
 
 .PHONY: fetch
 fetch: ## download the kernels, headers and QEMU into the cache
-	@scripts/fetch qemu busybox source-6.1 \
+	@scripts/fetch qemu busybox source-6.12 \
 		$(foreach v,6.1 6.12 7,kernel-$(v) headers-$(v)) >/dev/null
 
 .PHONY: install

@@ -10,6 +10,7 @@
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
 #include <net/if.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -152,7 +153,7 @@ static int open_tap(const char *name)
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		bad_input("--net tap=%s: cannot open /dev/net/tun: %m", name);
-	strncpy(request.ifr_name, name, IFNAMSIZ - 1);
+	snprintf(request.ifr_name, IFNAMSIZ, "%s", name);
 	if (ioctl(fd, TUNSETIFF, &request))
 		bad_input("--net tap=%s: %s", name,
 			  errno == EBUSY ? "another program uses it" :

@@ -23,6 +23,8 @@ static void put(u8 *at, u64 value, size_t size)
 
 static void make_bzimage(void)
 {
+	static const char version[] = "6.1.0-1-amd64 (someone) #1";
+
 	memset(bzimage, 0, sizeof(bzimage));
 	bzimage[0x1f1] = 3;
 	bzimage[0x201] = 0x6a;
@@ -39,7 +41,7 @@ static void make_bzimage(void)
 	put(bzimage + 0x24c, 4096 - 0x300, 4);
 	put(bzimage + 0x258, MIB(16), 8);
 	put(bzimage + 0x260, MIB(8), 4);
-	strcpy((char *)bzimage + 0x500, "6.1.0-1-amd64 (someone) #1");
+	memcpy(bzimage + 0x500, version, sizeof(version));
 }
 
 struct elf_file {
