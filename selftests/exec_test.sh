@@ -75,7 +75,7 @@ mount --make-rshared /
 kvm=
 [ ! -e /dev/kvm ] || kvm=$(number /dev/kvm)
 [ -z "$kvm" ] || mv /dev/kvm /dev/kvm.aside
-plan 32
+plan 34
 
 before=$(cat /proc/mounts; stat -L -c %t:%T /dev/kvm 2>&1)
 see "without /dev/kvm"
@@ -100,6 +100,10 @@ check "a node that is not there" fails 2 "no /dev/none" --device /dev/none true
 check "a node that is none" fails 2 "not a hypervisor's node" --device /dev/zero true
 chmod 600 "$node"
 check "a node that may not be opened" as_nobody "lodge exec --device $node true 2>&1 | grep -q 'no permission'"
+check "what he can do" as_nobody "lodge exec --device $node true 2>&1 | grep -q 'a group of yours'"
+chgrp 65534 "$node"
+check "what he can do about a group's" as_nobody "lodge exec --device $node true 2>&1 | grep -q 'join the group'"
+chgrp 0 "$node"
 chmod 660 "$node"
 check "a command that is not there" fails 127 "cannot run no-such-command" --device "$node" no-such-command
 check "a command that is none" fails 126 "cannot run /dev" --device "$node" /dev

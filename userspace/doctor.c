@@ -18,6 +18,7 @@
 
 #include "error.h"
 #include "module.h"
+#include "node.h"
 #include "options.h"
 #include "run.h"
 #include "types.h"
@@ -241,8 +242,7 @@ static void check_node(void)
 		return;
 	}
 	if (fd < 0 && errno == EACCES) {
-		bad("run as root, or join the group that owns it",
-		    "no permission for " DEFAULT_DEVICE);
+		bad(node_remedy(DEFAULT_DEVICE), "no permission for " DEFAULT_DEVICE);
 		return;
 	}
 	if (fd < 0) {

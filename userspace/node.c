@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The hypervisor's node: finding it, and telling it from other files.  Called
- * by vm.c and exec.c on the main thread; no lock.
+ * by vm.c, exec.c and doctor.c on the main thread; no lock.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "error.h"
@@ -34,6 +35,16 @@ static void provide(const char *device)
 			  device, strerror(-error));
 }
 
+/* What somebody who may not open the node can do. A new one is root's group's, too. */
+const char *node_remedy(const char *device)
+{
+	struct stat node;
+
+	if (stat(device, &node) || !node.st_gid)
+		return "run as root, or give it to a group of yours (see lodge(4))";
+	return "run as root, or join the group that owns it";
+}
+
 int node_open(const char *device)
 {
 	int fd, version;
@@ -43,8 +54,7 @@ int node_open(const char *device)
 	if (fd < 0 && errno == ENOENT)
 		bad_input("there is no %s: load its module as root, or see 'lodge doctor'", device);
 	if (fd < 0 && (errno == EACCES || errno == EPERM))
-		bad_input("no permission to open %s: run as root, or join the group that owns it",
-			  device);
+		bad_input("no permission to open %s: %s", device, node_remedy(device));
 	if (fd < 0)
 		bad_input("cannot open %s: %m; see 'lodge doctor'", device);
 	version = ioctl(fd, KVM_GET_API_VERSION, 0);

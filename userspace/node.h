@@ -12,4 +12,7 @@
  */
 int node_open(const char *device);
 
+/* What a user who may not open @device can do about it, in words. */
+const char *node_remedy(const char *device);
+
 #endif
