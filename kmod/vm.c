@@ -259,7 +259,6 @@ static int ioctl_reinject_control(struct lodge_vm *vm, void __user *argp)
 	return 0;
 }
 
-/* What ioctls take from user space that is small enough for the stack. */
 /*
  * KVM_X86_SET_MSR_FILTER as a 32-bit program has it: the one argument whose size is that
  * of a pointer.
@@ -307,6 +306,7 @@ static int ioctl_msr_filter32(struct lodge_vm *vm, void __user *argp)
 	return lodge_set_msr_filter(vm, &filter);
 }
 
+/* What ioctls take from user space that is small enough for the stack. */
 union vm_argument {
 	struct kvm_userspace_memory_region2 region;	/* first: the largest, all of it zeroed */
 	struct kvm_enable_cap cap;

@@ -303,6 +303,11 @@ TEST_F(eventfd, ioeventfd_refused)
 	EXPECT_EQ(-EBADF, ioeventfd(vm, 1000, MMIO, 4, 0, 0));
 	EXPECT_EQ(-ENOENT, ioeventfd(vm, self->fd, MMIO, 4,
 				     KVM_IOEVENTFD_FLAG_DEASSIGN, 0));
+	/* What could not be assigned is not there either; the descriptor comes first. */
+	EXPECT_EQ(-ENOENT, ioeventfd(vm, self->fd, MMIO, 3, KVM_IOEVENTFD_FLAG_DEASSIGN, 0));
+	EXPECT_EQ(-ENOENT, ioeventfd(vm, self->fd, MMIO, 4,
+				     1U << 30 | KVM_IOEVENTFD_FLAG_DEASSIGN, 0));
+	EXPECT_EQ(-EBADF, ioeventfd(vm, 1000, MMIO, 3, KVM_IOEVENTFD_FLAG_DEASSIGN, 0));
 	EXPECT_EQ(0, ioeventfd(vm, self->fd, MMIO, 4, 0, 0));
 	EXPECT_EQ(-EEXIST, ioeventfd(vm, self->fd, MMIO, 4, 0, 0));
 	EXPECT_EQ(-EEXIST, ioeventfd(vm, self->fd, MMIO, 4, match, 5));

@@ -446,13 +446,22 @@ static int ioeventfd_delete(struct lodge_eventfds *e, const struct ioeventfd *ke
 	return -ENOENT;
 }
 
+static bool ioeventfd_valid(const struct kvm_ioeventfd *args)
+{
+	bool match = args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH;
+
+	return !(args->flags & ~(KVM_IOEVENTFD_FLAG_DATAMATCH | KVM_IOEVENTFD_FLAG_PIO)) &&
+	       args->len <= 8 && hweight32(args->len) <= 1 &&
+	       args->addr + args->len >= args->addr && (args->len || !match);
+}
+
 /**
  * lodge_ioeventfd - KVM_IOEVENTFD
  * @e: the VM's eventfds
  * @args: from user space
  *
- * Return: 0; -EINVAL: unknown flag, length, wrapping range, data match without
- * a length, not an eventfd; -EBADF; -EEXIST: a write could mean one that is
+ * Return: 0; -EINVAL: (assign) unknown flag, length, wrapping range, data match without
+ * a length; not an eventfd; -EBADF; -EEXIST: a write could mean one that is
  * there; -ENOSPC; -ENOENT: nothing to deassign; -ENOMEM.
  */
 int lodge_ioeventfd(struct lodge_eventfds *e, const struct kvm_ioeventfd *args)
@@ -461,12 +470,8 @@ int lodge_ioeventfd(struct lodge_eventfds *e, const struct kvm_ioeventfd *args)
 	struct ioeventfd *p;
 	int err;
 
-	if ((args->flags & ~(KVM_IOEVENTFD_FLAG_DATAMATCH |
-			     KVM_IOEVENTFD_FLAG_PIO |
-			     KVM_IOEVENTFD_FLAG_DEASSIGN)) ||
-	    args->len > 8 || hweight32(args->len) > 1 ||
-	    args->addr + args->len < args->addr ||
-	    (!args->len && (args->flags & KVM_IOEVENTFD_FLAG_DATAMATCH)))
+	/* One that could not be assigned is not there. */
+	if (!(args->flags & KVM_IOEVENTFD_FLAG_DEASSIGN) && !ioeventfd_valid(args))
 		return -EINVAL;
 
 	p = kzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
