@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Guests that attack: random MSRs, ports and device memory, virtualization
+ * Guests that attack: random MSRs, ports and device memory, IPIs, hypercalls, virtualization
  * instructions, garbage page tables and segments, random bytes as code. Any
  * exit will do, but the process lives, the kernel's log stays clean (the test
  * bed looks at that), and a normal guest runs afterwards.
@@ -11,6 +11,7 @@
 #include <kselftest_harness.h>
 
 #include <cpuid.h>
+#include <pthread.h>
 #include <sys/time.h>
 #include <time.h>
 
@@ -259,6 +260,207 @@ TEST_F(attack, msrs)
 TEST_F(attack, devices)
 {
 	attack_with(guest_devices, &self->end, &self->state);
+}
+
+/* Several vCPUs at once: IPIs, hypercalls, pages for the hypervisor that come and go. */
+
+#define NR_VCPUS	3
+
+static volatile u64 x2apic;
+
+static void set_apic(u32 reg, u64 v)
+{
+	if (x2apic)
+		wrmsr(X2APIC_MSR(reg), v);
+	else
+		xapic_write(reg, (u32)v);
+}
+
+static void end_irq(struct guest_regs *regs)
+{
+	if (regs->vector != 2)
+		set_apic(APIC_EOI, 0);
+}
+
+/* WRMSR: the way by guest_fixup_rip is for one vCPU. */
+static void skip_wrmsr(struct guest_regs *regs)
+{
+	regs->rip += 2;
+}
+
+/* No INIT, no SIPI, and no vector that pushes something else than an interrupt does. */
+static void attack_icr(u64 r)
+{
+	u32 low = (u32)(r >> 8) & 0xccfff, dest = (u32)(r >> 32) & 7;
+	u32 delivery = low >> 8 & 7;
+
+	if (delivery == 5 || delivery == 6)
+		low &= ~0x700U;
+	if ((low & 0xf0) == 0x10)
+		low |= 0x20;
+	if (r & 1)
+		dest = (u32)(r >> 32);
+	if (x2apic) {
+		set_apic(APIC_ICR, (u64)dest << 32 | low);
+	} else {
+		set_apic(APIC_ICR2, dest << 24);
+		set_apic(APIC_ICR, low);
+	}
+}
+
+static void attack_hypercall(u64 *state)
+{
+	u64 r = next_random(state), nr = r & 15;
+
+	/* KVM_HC_SEND_IPI (10) is an ICR, too. */
+	asm volatile("vmmcall" : "+a"(nr)
+		     : "b"(guest_value(state)), "c"(guest_value(state)),
+		       "d"(r >> 56), "S"((r & 0x4c800) | 0x40 | (r >> 32 & 0x3f))
+		     : "memory");
+}
+
+/* Memory that is there, not there, there at times, and misaligned; the program's is not. */
+static void attack_pv_msr(u64 *state)
+{
+	static const u32 msrs[] = {
+		0x11, 0x12, 0x4b564d00, 0x4b564d01, 0x4b564d02, 0x4b564d03, 0x4b564d04,
+		0x4b564d05,
+	};
+	u64 r = next_random(state), v = guest_value(state);
+
+	if (r & 0x100)
+		v = GUEST_HOLE | (v & 0x1fff);
+	else if (v < GUEST_MEM_SIZE)
+		v = GUEST_SCRATCH | (v & 0xfffff);
+	if (r & 0x200)
+		v &= ~63UL;
+	wrmsr(msrs[r >> 16 & 7], v | (r >> 10 & 1));
+}
+
+static void guest_smp(u64 seed)
+{
+	static const u16 regs[] = {
+		APIC_TASKPRI, APIC_EOI, APIC_LDR, APIC_DFR, APIC_ESR, APIC_ID,
+	};
+	u64 state = seed, r;
+
+	if (x2apic)
+		wrmsr(MSR_APICBASE, rdmsr(MSR_APICBASE) | 1U << 10);
+	set_apic(APIC_SPIV, 0x1ff);
+	set_apic(APIC_LVT0, 1U << 16);
+	guest_sti();
+	for (;;) {
+		r = next_random(&state);
+		switch (r >> 62) {
+		case 0:
+			attack_icr(r);
+			break;
+		case 1:
+			attack_hypercall(&state);
+			break;
+		case 2:
+			attack_pv_msr(&state);
+			break;
+		default:
+			set_apic(regs[r % 6], (u32)(r >> 8) & ((r & 0x80) ? 0xff : ~0U));
+			set_apic(APIC_TASKPRI, 0);
+			break;
+		}
+	}
+}
+
+struct attacker {
+	struct test_vcpu vcpu;
+	pthread_t thread;
+	const struct timespec *end;
+	u64 seed;
+};
+
+static void *run_attacker(void *arg)
+{
+	struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
+	struct attacker *a = arg;
+	bool fresh = true;
+	int ret;
+
+	while (time_left(a->end)) {
+		if (fresh) {
+			vcpu_setup_long_stack(&a->vcpu, guest_smp, next_random(&a->seed),
+					      GUEST_STACKS - a->vcpu.id * GUEST_STACK_SIZE);
+			vcpu_ioctl(&a->vcpu, KVM_SET_MP_STATE, &runnable);
+		}
+		ret = __vcpu_run(&a->vcpu);
+		if (ret && ret != -EINTR && ret != -EFAULT)
+			TEST_DIE("KVM_RUN: %s", strerror(-ret));
+		fresh = ret == -EFAULT;
+		/* KVM_EXIT_IO: an exception that has no handler. */
+		if (!ret && a->vcpu.run->exit_reason != KVM_EXIT_MMIO &&
+		    a->vcpu.run->exit_reason != KVM_EXIT_HYPERCALL)
+			fresh = true;
+	}
+	return NULL;
+}
+
+static void attack_together(struct timespec *end, u64 *state)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_EXIT_HYPERCALL,
+		.args[0] = 1UL << 12,	/* KVM_HC_MAP_GPA_RANGE */
+	};
+	struct attacker attacker[NR_VCPUS];
+	struct test_vm vm;
+	unsigned int i, moves;
+	void *page;
+
+	memset(guest_handlers, 0, sizeof(guest_handlers));
+	for (i = 32; i < 256; i++)
+		guest_handlers[i] = end_irq;
+	guest_handlers[2] = end_irq;
+	guest_handlers[13] = skip_wrmsr;
+	vm_create(&vm);
+	vm_create_irqchip(&vm);
+	vm_ioctl(&vm, KVM_ENABLE_CAP, &cap);
+	page = mmap(NULL, TEST_PAGE_SIZE, PROT_READ | PROT_WRITE,
+		    MAP_ANONYMOUS | MAP_PRIVATE, -1, 0);
+	if (page == MAP_FAILED)
+		TEST_DIE("mmap: %m");
+	for (i = 0; i < NR_VCPUS; i++) {
+		vcpu_create(&vm, &attacker[i].vcpu, i);
+		vcpu_set_supported_cpuid(&attacker[i].vcpu);
+		attacker[i].end = end;
+		attacker[i].seed = next_random(state);
+	}
+	for (i = 0; i < NR_VCPUS; i++)
+		if (pthread_create(&attacker[i].thread, NULL, run_attacker, &attacker[i]))
+			TEST_DIE("pthread_create: %m");
+	for (moves = 1; time_left(end); moves++) {
+		vm_set_slot(&vm, 1, 0, GUEST_HOLE + (moves & 1) * TEST_PAGE_SIZE,
+			    moves % 3 ? TEST_PAGE_SIZE : 0, page);
+		madvise(page, TEST_PAGE_SIZE, MADV_DONTNEED);
+		usleep(1000);
+		for (i = 0; i < NR_VCPUS; i++)
+			pthread_kill(attacker[i].thread, SIGALRM);
+	}
+	for (i = 0; i < NR_VCPUS; i++) {
+		attacker[i].vcpu.run->immediate_exit = 1;
+		pthread_kill(attacker[i].thread, SIGALRM);
+		pthread_join(attacker[i].thread, NULL);
+		vcpu_destroy(&attacker[i].vcpu);
+	}
+	vm_destroy(&vm);
+	munmap(page, TEST_PAGE_SIZE);
+	memset(guest_handlers, 0, sizeof(guest_handlers));
+}
+
+TEST_F(attack, xapic_smp)
+{
+	attack_together(&self->end, &self->state);
+}
+
+TEST_F(attack, x2apic_smp)
+{
+	x2apic = 1;
+	attack_together(&self->end, &self->state);
 }
 
 /* KVM 6.1 lets any guest use CLGI and STGI where the CPU has a virtual GIF. */
