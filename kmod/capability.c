@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * What KVM_CHECK_EXTENSION answers, and what KVM_ENABLE_CAP switches on: the one place
- * that knows every capability. Called by main.c and vm.c. The answers are
- * constant after module load; each switch is guarded as its owner says.
+ * that knows every capability. Called by main.c, vm.c and vcpu.c. The answers take no
+ * lock; each switch is guarded as its owner says.
  */
 #include <linux/cpumask.h>
 #include <linux/minmax.h>
