@@ -197,12 +197,12 @@ static struct stats_file *make_stats(struct lodge_vm *vm, struct lodge_vcpu *vcp
 		.desc_offset = sizeof(stats->header) + NAME_SIZE,
 		.data_offset = sizeof(stats->header) + NAME_SIZE + descs,
 	};
-	/* Programs that read these files expect KVM's names. */
+	/* Programs that read these files expect KVM's names, and find a VM's files by them. */
 	if (vcpu)
 		snprintf(stats->id, sizeof(stats->id), "kvm-%d/vcpu-%u",
-			 task_pid_nr(current), vcpu->id);
+			 vm->creator, vcpu->id);
 	else
-		snprintf(stats->id, sizeof(stats->id), "kvm-%d", task_pid_nr(current));
+		snprintf(stats->id, sizeof(stats->id), "kvm-%d", vm->creator);
 	return stats;
 }
 

@@ -475,6 +475,7 @@ static struct lodge_vm *vm_alloc(void)
 	mutex_init(&vm->lock);
 	vm->mm = current->mm;
 	mmgrab(vm->mm);
+	vm->creator = task_pid_nr(current);
 	lodge_clock_init(vm);
 	irqchip_init(&vm->ic, &lodge_irqchip_ops);
 	vm->quirks = LODGE_QUIRKS;

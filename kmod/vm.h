@@ -52,7 +52,8 @@ struct lodge_clock {			/* clock.c */
 
 struct lodge_vm {
 	struct mm_struct *mm;		/* the creator's; every ioctl checks it */
-	refcount_t users;		/* VM fd, each vCPU fd */
+	refcount_t users;		/* VM fd, each vCPU fd, statistics */
+	pid_t creator;			/* thread, for the names of statistics */
 	struct mutex lock;		/* creation of vCPUs, irqchip, PIT */
 	bool dead;			/* a broken invariant: -EIO from every ioctl */
 	bool exception_payload;		/* KVM_CAP_EXCEPTION_PAYLOAD enabled */

@@ -4,6 +4,7 @@
  */
 #include <kselftest_harness.h>
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #include "guest.h"
@@ -110,6 +111,33 @@ TEST_F(stats, format)
 	close(stats->fd);
 	stats_load(stats, __vcpu_ioctl(&self->vcpu, KVM_GET_STATS_FD, 0));
 	check_format(_metadata, stats);
+	close(stats->fd);
+	free(stats);
+}
+
+static void *get_stats_fd(void *vcpu)
+{
+	return (void *)(long)__vcpu_ioctl((struct test_vcpu *)vcpu, KVM_GET_STATS_FD, 0);
+}
+
+/* Both names begin with the thread that made the VM, whoever asks: they belong together. */
+TEST_F(stats, names)
+{
+	struct stats *stats = calloc(1, sizeof(*stats));
+	char name[32];
+	pthread_t thread;
+	void *fd;
+
+	ASSERT_NE(NULL, stats);
+	stats_load(stats, __vm_ioctl(&self->vm, KVM_GET_STATS_FD, 0));
+	snprintf(name, sizeof(name), "kvm-%d", getpid());
+	EXPECT_STREQ(name, stats->file + stats->header.id_offset);
+	close(stats->fd);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, get_stats_fd, &self->vcpu));
+	ASSERT_EQ(0, pthread_join(thread, &fd));
+	stats_load(stats, (long)fd);
+	snprintf(name, sizeof(name), "kvm-%d/vcpu-0", getpid());
+	EXPECT_STREQ(name, stats->file + stats->header.id_offset);
 	close(stats->fd);
 	free(stats);
 }
