@@ -199,9 +199,7 @@ int lodge_exit_pause(struct lodge_vcpu *vcpu)
 		other = lodge_vm_vcpu(vm, (vcpu->yielded_to + i) % n);
 		if (other == vcpu)
 			continue;
-		vcpu->stats.directed_yield_attempted++;
 		if (lodge_yield_to(other)) {
-			vcpu->stats.directed_yield_successful++;
 			vcpu->yielded_to = other->index;
 			break;
 		}

@@ -144,13 +144,14 @@ static void yield_to_id(struct lodge_vcpu *vcpu, u32 id)
 	struct lodge_vm *vm = vcpu->vm;
 	unsigned int i, n = smp_load_acquire(&vm->nr_vcpus);	/* pairs with create_vcpu() */
 
+	vcpu->stats.directed_yield_attempted++;
 	for (i = 0; i < n; i++) {
 		struct lodge_vcpu *other = lodge_vm_vcpu(vm, i);
 
 		if (other->id != id)
 			continue;
 		if (other != vcpu)
-			lodge_yield_to(other);
+			vcpu->stats.directed_yield_successful += lodge_yield_to(other);
 		break;
 	}
 }

@@ -27,7 +27,7 @@ struct lodge_vcpu_stats {
 	u64 insn_emulation_fail;
 	u64 irq_injections;
 	u64 nmi_injections;
-	u64 directed_yield_attempted;
+	u64 directed_yield_attempted;	/* by hypercalls, not by PAUSE */
 	u64 directed_yield_successful;
 };
 

@@ -212,6 +212,47 @@ TEST_F(stats, counters)
 	free(stats);
 }
 
+#define HC_SCHED_YIELD	11
+#define YIELDS		10
+
+/* A yield to nobody, and PAUSE, which asks for none. */
+static void guest_yields(u64 arg __maybe_unused)
+{
+	unsigned int i;
+	u64 ret;
+
+	for (i = 0; i < YIELDS; i++) {
+		asm volatile("vmmcall" : "=a"(ret) : "0"(HC_SCHED_YIELD), "b"(77) : "memory");
+		GUEST_ASSERT_EQ(0, ret);
+	}
+	for (i = 0; i < 100000; i++)
+		guest_relax();
+}
+
+TEST(yields)
+{
+	struct stats *stats = calloc(1, sizeof(*stats));
+	struct test_vcpu vcpu, other;
+	struct test_vm vm;
+
+	ASSERT_NE(NULL, stats);
+	vm_create(&vm);
+	vm_create_irqchip(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	vcpu_create(&vm, &other, 1);
+	vcpu_set_supported_cpuid(&vcpu);
+	stats_load(stats, __vcpu_ioctl(&vcpu, KVM_GET_STATS_FD, 0));
+	vcpu_setup_long(&vcpu, guest_yields, 0);
+	vcpu_run_to_done(&vcpu);
+	EXPECT_EQ(YIELDS, counter(stats, "directed_yield_attempted"));
+	EXPECT_EQ(0, counter(stats, "directed_yield_successful"));
+	close(stats->fd);
+	vcpu_destroy(&other);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+	free(stats);
+}
+
 /* The file outlives both descriptors that it came from. */
 TEST_F(stats, lifetime)
 {
