@@ -93,7 +93,8 @@ static struct lodge_msr_filter *make_filter(const struct kvm_msr_filter *user, u
 		filter->range[filter->nr++] = (struct msr_range) {
 			.access = range->flags,
 			.base = range->base,
-			.nr = range->nmsrs,
+			/* As in KVM, what reaches the last number or wraps has no MSRs. */
+			.nr = range->base + range->nmsrs > range->base ? range->nmsrs : 0,
 			.allowed = bits,
 		};
 		bits += range_longs(range);
@@ -203,9 +204,14 @@ static void finish_write(struct lodge_vcpu *vcpu, u64 next_rip)
 	lodge_retire(vcpu, next_rip);
 }
 
-/* The MSRs that a running guest writes all the time, none of which sleeps. */
-static bool msr_is_fast(u32 index)
+/*
+ * The MSRs that a running guest writes all the time, none of which sleeps. But the end of
+ * an interrupt may be waited for on any number of eventfds.
+ */
+static bool msr_is_fast(const struct lodge_vcpu *vcpu, u32 index)
 {
+	if (index == LAPIC_MSR_FIRST + (LAPIC_EOI >> 4))
+		return vcpu->lapic && lapic_eoi_is_quiet(vcpu->lapic);
 	return index == MSR_IA32_TSC_DEADLINE ||
 	       (index >= LAPIC_MSR_FIRST && index <= LAPIC_MSR_LAST);
 }
@@ -224,7 +230,7 @@ bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip)
 		finish_read(vcpu, data, next_rip);
 	} else {
 		data = wrmsr_data(vcpu);
-		if (!msr_is_fast(index) || guest_write(vcpu, index, data))
+		if (!msr_is_fast(vcpu, index) || guest_write(vcpu, index, data))
 			return false;
 		finish_write(vcpu, next_rip);
 	}

@@ -246,6 +246,23 @@ TEST_F(filter, refused)
 	EXPECT_EQ(0, set_filter(&self->vm, 0, FILTER_BOTH, 0, 0x600 * 8, bits));
 }
 
+static void guest_reads_tsc(u64 arg __maybe_unused)
+{
+	u64 v;
+
+	GUEST_ASSERT_EQ(rdmsr_try(MSR_TSC, &v), GUEST_NO_FAULT);
+}
+
+/* A range does not begin again at 0. */
+TEST_F(filter, wraps)
+{
+	static u64 bits[2];
+
+	ASSERT_EQ(0, set_filter(&self->vm, 0, FILTER_BOTH, -16U, 16 + MSR_TSC + 1, bits));
+	vcpu_setup_long(&self->vcpu, guest_reads_tsc, 0);
+	vcpu_run_to_done(&self->vcpu);
+}
+
 /* Reads without an exit until the filter changes under it. */
 static void guest_spin(u64 arg __maybe_unused)
 {

@@ -251,9 +251,14 @@ void lapic_eoi(struct lapic *l)
  */
 bool lapic_eoi_is_private(const struct lapic *l)
 {
-	return l->isr_top >= 0 && !READ_ONCE(l->irr_pending) &&
-	       !vector_test(l, LAPIC_TMR, l->isr_top) &&
-	       !irqchip_wants_eoi(l->ic, l->isr_top);
+	return l->isr_top >= 0 && !READ_ONCE(l->irr_pending) && lapic_eoi_is_quiet(l);
+}
+
+/* Does nobody but this LAPIC learn of the next EOI? */
+bool lapic_eoi_is_quiet(const struct lapic *l)
+{
+	return l->isr_top < 0 || (!vector_test(l, LAPIC_TMR, l->isr_top) &&
+				  !irqchip_wants_eoi(l->ic, l->isr_top));
 }
 
 /* The task priority, as TPR (CR8 is its upper half: lapic_set_cr8()). */

@@ -135,6 +135,7 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s);
 int lapic_highest_pending(struct lapic *l);
 void lapic_ack(struct lapic *l, u8 vector);
 void lapic_eoi(struct lapic *l);
+bool lapic_eoi_is_quiet(const struct lapic *l);
 bool lapic_eoi_is_private(const struct lapic *l);
 void lapic_set_tpr(struct lapic *l, u8 tpr);
 bool lapic_accepts_extint(const struct lapic *l);
