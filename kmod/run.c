@@ -241,8 +241,10 @@ static int run_loop(struct lodge_vcpu *vcpu)
 		}
 		if (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME)) {
 			run->exit_reason = KVM_EXIT_INTR;
+			if (!signal_pending(current))
+				return -ERESTARTNOHAND;
 			vcpu->stats.signal_exits++;
-			return signal_pending(current) ? -EINTR : -ERESTARTNOHAND;
+			return -EINTR;
 		}
 		/*
 		 * Only between instructions: in the middle of emulating one, what this vCPU
@@ -266,15 +268,18 @@ static void fill_run(struct lodge_vcpu *vcpu)
 	run->flags = 0;
 }
 
+/* Before its first INIT. What else is asked of it waits until it runs. */
 static int wait_for_sipi(struct lodge_vcpu *vcpu)
 {
 	if (lodge_immediate_exit(vcpu->run))
 		return -EINTR;
-	if (rcuwait_wait_event(&vcpu->wait, wakes_up(vcpu), TASK_INTERRUPTIBLE)) {
+	if (rcuwait_wait_event(&vcpu->wait, READ_ONCE(vcpu->pending_init_sipi) ||
+			       lodge_test_request(vcpu, LODGE_REQ_KICK), TASK_INTERRUPTIBLE)) {
 		vcpu->run->exit_reason = KVM_EXIT_INTR;
 		return -EINTR;
 	}
-	serve_requests(vcpu);
+	lodge_take_request(vcpu, LODGE_REQ_KICK);
+	lodge_accept_init_sipi(vcpu);
 	return -EAGAIN;
 }
 

@@ -366,4 +366,41 @@ TEST(triple_fault_event)
 	vm_destroy(&vm);
 }
 
+/* What is asked of an AP before its first INIT waits until it runs. */
+TEST(triple_fault_before_init)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_TRIPLE_FAULT_EVENT,
+		.args = { 1 },
+	};
+	struct sigaction act = { .sa_handler = host_signal_noop };
+	struct kvm_vcpu_events events;
+	struct test_vcpu bsp, ap;
+	struct test_vm vm;
+	int ret;
+
+	vm_create(&vm);
+	vm_create_irqchip(&vm);
+	vcpu_create(&vm, &bsp, 0);
+	vcpu_create(&vm, &ap, 1);
+	vm_ioctl(&vm, KVM_ENABLE_CAP, &cap);
+	vcpu_ioctl(&ap, KVM_GET_VCPU_EVENTS, &events);
+	events.triple_fault.pending = 1;
+	vcpu_ioctl(&ap, KVM_SET_VCPU_EVENTS, &events);
+
+	ASSERT_EQ(0, sigaction(SIGALRM, &act, NULL));
+	/* Again and again: the first one may come too early. */
+	ualarm(100000, 100000);
+	do {
+		ret = __vcpu_run(&ap);
+	} while (ret == -EAGAIN);
+	ASSERT_EQ(-EINTR, ret);
+	ualarm(0, 0);
+	vcpu_ioctl(&ap, KVM_GET_VCPU_EVENTS, &events);
+	ASSERT_EQ(1, events.triple_fault.pending);
+	vcpu_destroy(&ap);
+	vcpu_destroy(&bsp);
+	vm_destroy(&vm);
+}
+
 TEST_HARNESS_MAIN
