@@ -113,8 +113,12 @@ void lodge_steal_time_update(struct lodge_vcpu *vcpu)
 		     offsetof(typeof(st), version) != offsetof(struct kvm_steal_time, version));
 	if (vcpu->pv.preempted)
 		take_preempted(vcpu);
-	if (!delay || lodge_read_gpa(vcpu->vm, gpa, &st, offsetofend(typeof(st), version)))
+	if (!delay)
 		return;
+	if (lodge_read_gpa(vcpu->vm, gpa, &st, offsetofend(typeof(st), version))) {
+		vcpu->pv.run_delay -= delay;	/* to be told when the page is there */
+		return;
+	}
 	/* Odd while the rest changes: the guest reads it before and after. */
 	st.version |= 1;
 	if (lodge_write_gpa(vcpu, version_gpa, &st.version, sizeof(st.version)))
