@@ -85,7 +85,7 @@ struct lodge_memory {
 	struct lodge_slot *strays;	/* gone, but perhaps in use; until the VM goes */
 	u64 nr_pages;			/* in all slots; slots_lock */
 	u32 ring_bytes;			/* of each vCPU's dirty ring, 0: none; vm->lock */
-	u32 shadow_pages;		/* of KVM_SET_NR_MMU_PAGES, 0: never set */
+	unsigned long shadow_pages;	/* of KVM_SET_NR_MMU_PAGES, 0: never set */
 	u64 manual_log;			/* KVM_DIRTY_LOG_* of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2 */
 
 	struct lodge_notifier *notifier;	/* of the mm, shared by all its VMs */

@@ -394,7 +394,7 @@ int lodge_set_nr_mmu_pages(struct lodge_vm *vm, unsigned long nr)
 unsigned long lodge_get_nr_mmu_pages(struct lodge_vm *vm)
 {
 	u64 pages = READ_ONCE(vm->mem.nr_pages);
-	u32 limit = READ_ONCE(vm->mem.shadow_pages);
+	unsigned long limit = READ_ONCE(vm->mem.shadow_pages);
 
 	if (limit)
 		return limit;
