@@ -247,9 +247,8 @@ static int log_clear_locked(struct lodge_memory *mem, const struct kvm_clear_dir
 	struct lodge_s2_batch batch = { .may_sleep = true };
 	const struct lodge_slot *slot = find_log(mem, log->slot);
 	unsigned long __user *user = log->dirty_bitmap;
-	unsigned long first = log->first_page / BITS_PER_LONG;
 	unsigned long words[CHUNK_WORDS];
-	unsigned long i, nr, total;
+	unsigned long i, nr, total, first;
 	int ret = 0;
 
 	/* KVM's order: a crooked first page before a slot that is not there. */
@@ -262,6 +261,7 @@ static int log_clear_locked(struct lodge_memory *mem, const struct kvm_clear_dir
 	    (log->num_pages % BITS_PER_LONG && log->num_pages < slot->npages - log->first_page))
 		return -EINVAL;
 
+	first = array_index_nospec(log->first_page, slot->npages + 1) / BITS_PER_LONG;
 	total = BITS_TO_LONGS(log->num_pages);
 	if (fault_in_readable((char __user *)user, total * sizeof(*user)))
 		return -EFAULT;
