@@ -26,8 +26,8 @@ int lodge_ring_enable(struct lodge_vm *vm, u32 bytes)
 {
 	int ret = 0;
 
-	if (!is_power_of_2(bytes) || bytes < PAGE_SIZE ||
-	    bytes < RESERVED * sizeof(struct kvm_dirty_gfn))
+	static_assert(RESERVED * sizeof(struct kvm_dirty_gfn) < PAGE_SIZE);
+	if (!is_power_of_2(bytes) || bytes < PAGE_SIZE)
 		return -EINVAL;
 	if (bytes > LODGE_RING_MAX_BYTES)
 		return -E2BIG;
