@@ -161,7 +161,8 @@ static int find_host_page(struct fault *f)
 	int ret = get_page_by_gup(f);
 
 	if (!ret) {
-		f->pfn = page_to_pfn(f->page);
+		/* Without a vmemmap a part of it is in page->flags, where others set bits. */
+		f->pfn = data_race(page_to_pfn(f->page));
 		f->ram = true;
 		return 0;
 	}
