@@ -270,10 +270,7 @@ static volatile u64 x2apic;
 
 static void set_apic(u32 reg, u64 v)
 {
-	if (x2apic)
-		wrmsr(X2APIC_MSR(reg), v);
-	else
-		xapic_write(reg, (u32)v);
+	guest_apic_write(x2apic, reg, v);
 }
 
 static void end_irq(struct guest_regs *regs)

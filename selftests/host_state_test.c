@@ -57,16 +57,9 @@ static void guest_changes(u64 arg __maybe_unused)
 
 FIXTURE_SETUP(host)
 {
-	cpu_set_t one;
-	int cpu;
-
 	/* Stay on one CPU: the state below is the CPU's. */
 	ASSERT_EQ(0, sched_getaffinity(0, sizeof(self->cpus), &self->cpus));
-	for (cpu = 0; !CPU_ISSET(cpu, &self->cpus); cpu++)
-		;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	ASSERT_EQ(0, host_stay_on_first_cpu());
 	vm_with_vcpu(&self->vm, &self->vcpu, guest_changes, 0);
 }
 

@@ -30,15 +30,12 @@ static volatile bool x2apic;
 
 static void apic_write(u32 reg, u64 v)
 {
-	if (x2apic)
-		wrmsr(X2APIC_MSR(reg), v);
-	else
-		xapic_write(reg, (u32)v);
+	guest_apic_write(x2apic, reg, v);
 }
 
 static u64 apic_read(u32 reg)
 {
-	return x2apic ? rdmsr(X2APIC_MSR(reg)) : xapic_read(reg);
+	return guest_apic_read(x2apic, reg);
 }
 
 static void take(struct guest_regs *regs)

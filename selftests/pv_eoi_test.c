@@ -35,15 +35,12 @@ static volatile u32 offered, counts[256];
 
 static void apic_write(u32 reg, u32 v)
 {
-	if (x2apic)
-		wrmsr(X2APIC_MSR(reg), v);
-	else
-		xapic_write(reg, v);
+	guest_apic_write(x2apic, reg, v);
 }
 
 static u32 apic_read(u32 reg)
 {
-	return x2apic ? rdmsr(X2APIC_MSR(reg)) : xapic_read(reg);
+	return (u32)guest_apic_read(x2apic, reg);
 }
 
 static bool in_service(u8 vector)

@@ -182,16 +182,11 @@ TEST_F(pv, steal_time)
 	u64 before, after, stolen;
 	volatile bool stop = false;
 	pthread_t thread;
-	cpu_set_t cpus, one;
-	int cpu = 0;
+	cpu_set_t cpus;
 
 	/* The hog, a thread of ours, is to be on our CPU. */
 	ASSERT_EQ(0, sched_getaffinity(0, sizeof(cpus), &cpus));
-	while (!CPU_ISSET(cpu, &cpus))
-		cpu++;
-	CPU_ZERO(&one);
-	CPU_SET(cpu, &one);
-	ASSERT_EQ(0, sched_setaffinity(0, sizeof(one), &one));
+	ASSERT_EQ(0, host_stay_on_first_cpu());
 	vcpu_setup_long(vcpu, use_steal_time, 0);
 	stolen = vcpu_run_to_sync(vcpu);
 	before = run_delay();

@@ -65,23 +65,7 @@ static void on_nmi(struct guest_regs *regs __maybe_unused)
 static void on_irq(struct guest_regs *regs __maybe_unused)
 {
 	nr_irqs++;
-	if (rdmsr(MSR_APICBASE) & APICBASE_X2APIC)
-		wrmsr(X2APIC_MSR(APIC_EOI), 0);
-	else
-		xapic_write(APIC_EOI, 0);
-}
-
-static u32 apic_read(bool x2apic, u32 reg)
-{
-	return x2apic ? (u32)rdmsr(X2APIC_MSR(reg)) : xapic_read(reg);
-}
-
-static void apic_write(bool x2apic, u32 reg, u32 value)
-{
-	if (x2apic)
-		wrmsr(X2APIC_MSR(reg), value);
-	else
-		xapic_write(reg, value);
+	guest_apic_write(rdmsr(MSR_APICBASE) & APICBASE_X2APIC, APIC_EOI, 0);
 }
 
 static u32 ioapic_read(u32 reg)
@@ -114,11 +98,11 @@ static void guest_setup(bool x2apic)
 
 	if (x2apic)
 		wrmsr(MSR_APICBASE, rdmsr(MSR_APICBASE) | APICBASE_X2APIC);
-	apic_write(x2apic, APIC_SPIV, 0x1ff);
-	apic_write(x2apic, APIC_TASKPRI, 0x20);
-	apic_write(x2apic, APIC_TDCR, 0xb);
-	apic_write(x2apic, APIC_LVTT, 0x20041);
-	apic_write(x2apic, APIC_TMICT, TIMER_COUNT);
+	guest_apic_write(x2apic, APIC_SPIV, 0x1ff);
+	guest_apic_write(x2apic, APIC_TASKPRI, 0x20);
+	guest_apic_write(x2apic, APIC_TDCR, 0xb);
+	guest_apic_write(x2apic, APIC_LVTT, 0x20041);
+	guest_apic_write(x2apic, APIC_TMICT, TIMER_COUNT);
 	ioapic_write(0x10 + 2 * 4, 0x18045);
 	ioapic_write(0x11 + 2 * 4, 0x3000000);
 
@@ -152,10 +136,10 @@ static void guest_check(bool x2apic)
 	GUEST_ASSERT_EQ(dr3, 0x8000);
 	GUEST_ASSERT_EQ(dr7, 0x401);
 
-	GUEST_ASSERT_EQ(apic_read(x2apic, APIC_SPIV), 0x1ff);
-	GUEST_ASSERT_EQ(apic_read(x2apic, APIC_LVTT), 0x20041);
-	GUEST_ASSERT_EQ(apic_read(x2apic, APIC_TMICT), TIMER_COUNT);
-	GUEST_ASSERT(apic_read(x2apic, APIC_TMCCT) != 0);
+	GUEST_ASSERT_EQ(guest_apic_read(x2apic, APIC_SPIV), 0x1ff);
+	GUEST_ASSERT_EQ(guest_apic_read(x2apic, APIC_LVTT), 0x20041);
+	GUEST_ASSERT_EQ(guest_apic_read(x2apic, APIC_TMICT), TIMER_COUNT);
+	GUEST_ASSERT(guest_apic_read(x2apic, APIC_TMCCT) != 0);
 	GUEST_ASSERT_EQ(ioapic_read(0x10 + 2 * 4), 0x18045);
 	GUEST_ASSERT_EQ(ioapic_read(0x11 + 2 * 4), 0x3000000);
 	GUEST_ASSERT_EQ(port_in8(0x21), 0xfb);

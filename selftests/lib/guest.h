@@ -296,4 +296,18 @@ static inline void xapic_write(u32 reg, u32 v)
 #define MSR_EFER		0xc0000080
 #define X2APIC_MSR(reg)		(0x800 + ((reg) >> 4))
 
+/* A register of the local APIC in the mode that it is in. */
+static inline u64 guest_apic_read(bool x2apic, u32 reg)
+{
+	return x2apic ? rdmsr(X2APIC_MSR(reg)) : xapic_read(reg);
+}
+
+static inline void guest_apic_write(bool x2apic, u32 reg, u64 v)
+{
+	if (x2apic)
+		wrmsr(X2APIC_MSR(reg), v);
+	else
+		xapic_write(reg, (u32)v);
+}
+
 #endif

@@ -170,5 +170,7 @@ void *io_data(struct test_vcpu *vcpu);
 const char *exit_name(u32 reason);
 void dump_exit(struct test_vcpu *vcpu);
 void host_signal_noop(int sig);
+/* Of the CPUs that this thread, and those that it makes, may use. 0, or -1 and errno. */
+int host_stay_on_first_cpu(void);
 
 #endif

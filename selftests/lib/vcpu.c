@@ -3,6 +3,8 @@
  * vCPUs: creating, CPUID, MSRs, first states, running to an exit or to a call
  * of the guest. Called by the tests; no locks.
  */
+#define _GNU_SOURCE
+#include <sched.h>
 #include <stdio.h>
 
 #include "guest.h"
@@ -417,4 +419,18 @@ void vcpu_run_to_done_at(struct test_vcpu *vcpu, const char *file, int line)
 /* For tests that only want to interrupt a system call. */
 void host_signal_noop(int sig __maybe_unused)
 {
+}
+
+int host_stay_on_first_cpu(void)
+{
+	cpu_set_t allowed, one;
+	int cpu = 0;
+
+	if (sched_getaffinity(0, sizeof(allowed), &allowed))
+		return -1;
+	while (!CPU_ISSET(cpu, &allowed))
+		cpu++;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	return sched_setaffinity(0, sizeof(one), &one);
 }
