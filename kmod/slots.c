@@ -192,14 +192,18 @@ static void swap_slots(struct lodge_memory *mem, struct lodge_slot *old,
 	if (new)
 		hva_add(mem, new);
 	spin_lock(&mem->lock);
+	/*
+	 * Before the old one goes: what both have must not look like no memory to a fault.
+	 * Both are of one size, so the tree's order holds while they overlap.
+	 */
+	if (new)
+		latch_tree_insert(&new->by_gfn, &mem->by_gfn, &gfn_ops);
 	if (old) {
 		latch_tree_erase(&old->by_gfn, &mem->by_gfn, &gfn_ops);
 		/* Who sees the count must not find the slot. */
 		smp_store_release(&mem->slots_gone, mem->slots_gone + 1);
 		lodge_stage2_zap_range(mem, old->base_gfn, old->base_gfn + old->npages, &batch);
 	}
-	if (new)
-		latch_tree_insert(&new->by_gfn, &mem->by_gfn, &gfn_ops);
 	lodge_stage2_unlock(mem, &batch);
 	if (!old)
 		return;

@@ -454,6 +454,51 @@ TEST_F(slots, leave_under_faults)
 	munmap(l.mem, LEAVING_SIZE);
 }
 
+/* A slot that moves by a page while a vCPU reads what its two places have in common. */
+#define MOVING_PAGES	16
+#define MOVING_TIMES	20000
+
+static volatile u64 moving_done;
+
+static void guest_reads_moving(u64 arg __maybe_unused)
+{
+	u64 i;
+
+	while (!moving_done)
+		for (i = 1; i < MOVING_PAGES; i++)
+			VOLATILE(u64, SLOT_GPA + i * TEST_PAGE_SIZE);
+	GUEST_SYNC(1);
+}
+
+static void *move_to_and_fro(void *arg)
+{
+	struct leaving *l = arg;
+	struct timespec begin, now;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	do {
+		vm_set_slot(l->vm, 1, 0, SLOT_GPA + (l->times + 1) % 2 * TEST_PAGE_SIZE,
+			    MOVING_PAGES * TEST_PAGE_SIZE, l->mem);
+		clock_gettime(CLOCK_MONOTONIC, &now);
+	} while (++l->times < MOVING_TIMES && now.tv_sec - begin.tv_sec < LEAVING_SECONDS);
+	guest_var(l->vm, moving_done) = 1;
+	return NULL;
+}
+
+TEST_F(slots, move_under_faults)
+{
+	struct leaving l = { .vm = &self->vm, .mem = self->mem };
+	pthread_t thread;
+
+	vm_set_slot(&self->vm, 1, 0, SLOT_GPA, MOVING_PAGES * TEST_PAGE_SIZE, self->mem);
+	vcpu_setup_long(&self->vcpu, guest_reads_moving, 0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, move_to_and_fro, &l));
+	/* Not once is it MMIO. */
+	ASSERT_EQ(1, vcpu_run_to_sync(&self->vcpu));
+	ASSERT_EQ(0, pthread_join(thread, NULL));
+	TH_LOG("a slot moved %u times", l.times);
+}
+
 TEST_F(slots, shadow_pages)
 {
 	struct test_vm *vm = &self->vm;
