@@ -179,6 +179,7 @@ static long send_ipi(struct lodge_vcpu *vcpu, const u64 *args, unsigned int word
 	struct apic_irq irq = {
 		.vector = args[3],
 		.delivery = (args[3] >> 8) & 7,
+		.shorthand = APIC_TO_ID,
 		.assert = args[3] & BIT(14),
 		.level = args[3] & BIT(15),
 	};

@@ -308,6 +308,9 @@ static void send_ipis(u64 arg __maybe_unused)
 		guest_relax();
 	GUEST_ASSERT_EQ(1, got);
 	GUEST_ASSERT_EQ(0, hypercall(HC_SEND_IPI, 0, ~0UL, 1, 0x40));
+	/* Here these are ids that nobody has, not broadcasts. */
+	GUEST_ASSERT_EQ(0, hypercall(HC_SEND_IPI, 1, 0, 0xff, 0x40));
+	GUEST_ASSERT_EQ(0, hypercall(HC_SEND_IPI, 1, 0, 0xffffffff, 0x40));
 	/* Both, one of them by the lowest id. */
 	GUEST_ASSERT_EQ(2, hypercall(HC_SEND_IPI, 3, 0, 0, 0x40));
 	while (got < 2)

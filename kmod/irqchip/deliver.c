@@ -206,6 +206,8 @@ static bool match(struct irqchip *ic, const struct lapic *l,
 		return true;
 	case APIC_TO_OTHERS:
 		return l != src;
+	case APIC_TO_ID:
+		return match_physical(l, x2apic, dest);
 	}
 	if (!src && dest == XAPIC_BROADCAST && !READ_ONCE(ic->x2apic_no_quirk))
 		return true;
@@ -240,9 +242,11 @@ static bool deliver_by_id(struct irqchip *ic, const struct apic_map *map,
 {
 	u32 dest = irq->dest_id, bits = dest & 0xffff;
 
-	if (irq->shorthand != APIC_TO_DEST || !map->unique ||
-	    map->gen != atomic_read(&ic->map_gen) ||
-	    dest == XAPIC_BROADCAST || dest == X2APIC_BROADCAST)
+	if (!map->unique || map->gen != atomic_read(&ic->map_gen))
+		return false;
+	if (irq->shorthand != APIC_TO_ID &&
+	    (irq->shorthand != APIC_TO_DEST || dest == XAPIC_BROADCAST ||
+	     dest == X2APIC_BROADCAST))
 		return false;
 	if (!irq->logical) {
 		*accepted = accept_by_id(map, dest, irq);

@@ -69,6 +69,7 @@ enum apic_delivery {
 
 enum apic_shorthand {
 	APIC_TO_DEST, APIC_TO_SELF, APIC_TO_ALL, APIC_TO_OTHERS,
+	APIC_TO_ID,		/* not of the ICR: dest_id, which is no broadcast */
 };
 
 /* One interrupt message on the way to the local APICs. */
