@@ -171,11 +171,15 @@ TEST_F(stats, reads)
 
 static void guest_work(u64 arg __maybe_unused)
 {
+	const void *from;
+
 	for (;;) {
+		from = &from;
 		port_out8(0x80, 0);
 		guest_halt();
 		asm volatile("vmmcall" : : "a"(12345) : "memory");
 		VOLATILE(u8, GUEST_HOLE) = 1;
+		asm volatile("outsb" : "+S"(from) : "d"(0x80) : "memory");
 	}
 }
 
@@ -199,8 +203,9 @@ TEST_F(stats, counters)
 		vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
 		vcpu_run_expect(&self->vcpu, KVM_EXIT_MMIO);
 		vcpu_run_expect(&self->vcpu, KVM_EXIT_IO);
+		vcpu_run_expect(&self->vcpu, KVM_EXIT_IO);
 	}
-	EXPECT_EQ(io + 10, counter(stats, "io_exits"));
+	EXPECT_EQ(io + 20, counter(stats, "io_exits"));
 	EXPECT_EQ(halts + 10, counter(stats, "halt_exits"));
 	EXPECT_EQ(calls + 10, counter(stats, "hypercalls"));
 	EXPECT_EQ(mmio + 10, counter(stats, "mmio_exits"));

@@ -39,8 +39,10 @@ static int svm_exit_ioio(struct lodge_vcpu *vcpu)
 {
 	u64 info = vcpu->exit.info1;
 
-	if (info & SVM_IOIO_STRING)
+	if (info & SVM_IOIO_STRING) {
+		vcpu->stats.io_exits++;
 		return lodge_emulate(vcpu);
+	}
 	return lodge_exit_pio(vcpu, info >> 16, SVM_IOIO_SIZE(info), info & SVM_IOIO_IN,
 			      vcpu->exit.info2);
 }
