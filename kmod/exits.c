@@ -287,11 +287,9 @@ int lodge_exit_cr_access(struct lodge_vcpu *vcpu)
 	r = lodge_decode(vcpu, &insn);
 	if (r != LODGE_SLOW)
 		return r;
-	if (insn.map != EMUL_MAP_0F)
-		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, 0, 0);
 	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
 
-	switch (insn.opcode) {
+	switch (insn.map == EMUL_MAP_0F ? insn.opcode : 0) {
 	case 0x20:
 	case 0x22:
 		r = mov_cr(vcpu, &insn, insn.opcode == 0x22);
@@ -303,7 +301,8 @@ int lodge_exit_cr_access(struct lodge_vcpu *vcpu)
 		r = smsw_lmsw(vcpu, &insn, &redo);
 		break;
 	default:
-		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION, 0, 0);
+		/* Another vCPU has put this here since the exit. */
+		return lodge_emulate(vcpu);
 	}
 	if (redo)
 		return LODGE_REENTER;	/* a fault is queued, or memory came and went */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Several vCPUs: every kind of IPI, INIT and SIPI, wake-ups that must not be
- * lost while threads move between CPUs, and TSCs that agree.
+ * lost while threads move between CPUs, TSCs that agree, and code that changes.
  *
  * SMP_ROUNDS in the environment says how often the ping-pongs go (1000).
  */
@@ -636,6 +636,33 @@ static void guest_tscs(u64 me __maybe_unused)
 TEST_F_TIMEOUT(smp, tsc_in_step, 600)
 {
 	test_moving(self, 4, X2APIC, guest_tscs);
+}
+
+/* Code that changes under an exit */
+
+extern volatile u8 changing_code[];
+
+/* MOV to CR4, which another vCPU makes a NOP before anybody has seen why it exited. */
+static void guest_changing_code(u64 me)
+{
+	u64 i, cr4;
+
+	enable_apic();
+	wait_for_all();
+	while (me && !stop)
+		changing_code[1] ^= 0x22 ^ 0x1f;
+	if (me)
+		return;
+	asm volatile("mov %%cr4, %0" : "=r"(cr4));
+	for (i = 0; i < 100 * rounds; i++)
+		asm volatile(".globl changing_code\n"
+			     "changing_code: mov %0, %%cr4" : : "a"(cr4) : "memory");
+	stop = 1;
+}
+
+TEST_F_TIMEOUT(smp, code_changes, 600)
+{
+	test_moving(self, 2, X2APIC, guest_changing_code);
 }
 
 TEST_HARNESS_MAIN
