@@ -479,9 +479,10 @@ TEST_F(eoi, dirty_log)
 
 /*
  * The page goes and comes all the time, with what is in it. Between, the guest gets time to
- * use it: without, on a CPU as fast as the guest's no fault would ever end, here or on KVM.
+ * use it, and the more the slower it is: without, no fault would ever end, here or on KVM.
  */
 struct taker {
+	struct test_vm *vm;
 	void *page;
 	volatile bool stop;
 };
@@ -489,10 +490,15 @@ struct taker {
 static void *take_away(void *arg)
 {
 	struct taker *t = arg;
+	unsigned int pause = 100;
+	u64 count = 0, before;
 
 	while (!t->stop) {
 		madvise(t->page, TEST_PAGE_SIZE, MADV_DONTNEED);
-		usleep(100);
+		usleep(pause);
+		before = count;
+		count = guest_var(t->vm, counts)[HIGH];
+		pause = count == before && pause < 100000 ? 2 * pause : 100;
 	}
 	return NULL;
 }
@@ -501,7 +507,7 @@ TEST_F(eoi, page_comes_and_goes)
 {
 	struct test_vcpu *vcpu = &self->vcpu[0];
 	int fd = memfd_create("eoi", MFD_CLOEXEC);
-	struct taker taker = {};
+	struct taker taker = { .vm = &self->vm };
 	u32 i;
 
 	ASSERT_LE(0, fd);
