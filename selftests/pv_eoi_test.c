@@ -498,7 +498,10 @@ static void *take_away(void *arg)
 		usleep(pause);
 		before = count;
 		count = guest_var(t->vm, counts)[HIGH];
-		pause = count == before && pause < 100000 ? 2 * pause : 100;
+		if (count != before)
+			pause = pause > 200 ? pause / 2 : 100;
+		else if (pause < 100000)
+			pause *= 2;
 	}
 	return NULL;
 }

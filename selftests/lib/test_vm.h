@@ -76,6 +76,8 @@ void test_die(const char *file, int line, const char *fmt, ...);
 /* The device. */
 const char *test_device(void);
 bool test_device_is_kvm(void);
+/* LODGE_SLOW: how many times slower than usual all is here. */
+unsigned int test_slowness(void);
 int device_open(void);
 int device_cap(int device_fd, long cap);
 
@@ -172,5 +174,19 @@ void dump_exit(struct test_vcpu *vcpu);
 void host_signal_noop(int sig);
 /* Of the CPUs that this thread, and those that it makes, may use. 0, or -1 and errno. */
 int host_stay_on_first_cpu(void);
+
+#ifdef TEST_HARNESS_MAIN
+/* The harness's limits are for a kernel without checkers. After its own constructors. */
+__constructor
+static void stretch_timeouts(void)
+{
+	struct __fixture_metadata *f;
+	struct __test_metadata *t;
+
+	for (f = __fixture_list; f; f = f->next)
+		for (t = f->tests; t; t = t->next)
+			t->timeout *= (int)test_slowness();
+}
+#endif
 
 #endif

@@ -38,6 +38,13 @@ const char *test_device(void)
 	return path && *path ? path : "/dev/lodge";
 }
 
+unsigned int test_slowness(void)
+{
+	const char *times = getenv("LODGE_SLOW");
+
+	return times && atoi(times) > 0 ? (unsigned int)atoi(times) : 1;
+}
+
 /* True if the device under test is KVM's own node, under whatever name. */
 bool test_device_is_kvm(void)
 {
