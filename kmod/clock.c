@@ -458,6 +458,9 @@ static bool meant_to_match(const struct lodge_vcpu *vcpu, u64 value, u64 now_ns)
 		return false;
 	if (!value)
 		return true;	/* a vCPU after its reset */
+	/* A VMM's first value must not pass for the 0 that the vCPU began with. */
+	if (!clock->tsc_by_user)
+		return false;
 	expected = clock->last_tsc_write +
 		   ns_to_cycles(now_ns - clock->last_tsc_ns, vcpu->tsc_khz);
 	return value < expected + second && value + second > expected;
@@ -479,7 +482,7 @@ static void note_write(struct lodge_vcpu *vcpu, u64 value, u64 offset, u64 now_n
  * taken at about one time. Written as they are they would come to differ by the time
  * between the ioctls; so values that lie near each other get one offset, as in KVM.
  */
-static void synchronize(struct lodge_vcpu *vcpu, u64 value)
+static void synchronize(struct lodge_vcpu *vcpu, u64 value, bool by_user)
 {
 	struct lodge_clock *clock = &vcpu->vm->clock;
 	unsigned long flags;
@@ -497,6 +500,7 @@ static void synchronize(struct lodge_vcpu *vcpu, u64 value)
 		}
 	}
 	note_write(vcpu, value, offset, now_ns);
+	clock->tsc_by_user |= by_user;
 	WRITE_ONCE(vcpu->tsc_lost, clock->tsc_lost);
 	set_offset(vcpu, offset, scale(vcpu, rdtsc()) + offset, now_ns);
 	unlock_clock(clock, flags);
@@ -516,7 +520,7 @@ void lodge_tsc_write(struct lodge_vcpu *vcpu, u64 value, bool host)
 	u64 change;
 
 	if (host) {
-		synchronize(vcpu, value);
+		synchronize(vcpu, value, true);
 		return;
 	}
 	/* Intel SDM volume 3, "IA32_TSC_ADJUST MSR": it moves by as much as the TSC. */
@@ -559,7 +563,7 @@ void lodge_clock_vcpu_init(struct lodge_vcpu *vcpu)
 	vcpu->tsc_khz = READ_ONCE(vcpu->vm->clock.tsc_khz);
 	find_ratio(&vcpu->tsc_khz, &vcpu->tsc_ratio);	/* it was checked */
 	vcpu->tsc_adjust = 0;
-	synchronize(vcpu, 0);
+	synchronize(vcpu, 0, false);
 }
 
 int lodge_get_tsc_khz(struct lodge_vcpu *vcpu)
@@ -692,6 +696,7 @@ int lodge_vcpu_set_attr(struct lodge_vcpu *vcpu, const struct kvm_device_attr *a
 	flags = lock_clock(clock);
 	now_ns = ktime_get_boottime_ns();
 	note_write(vcpu, scale(vcpu, rdtsc()) + offset, offset, now_ns);
+	clock->tsc_by_user = true;
 	WRITE_ONCE(vcpu->tsc_lost, clock->tsc_lost);
 	set_offset(vcpu, offset, scale(vcpu, rdtsc()) + offset, now_ns);
 	unlock_clock(clock, flags);

@@ -209,6 +209,24 @@ TEST_F(clock, tsc)
 	ASSERT_GT(start + 10000 * khz, b);
 }
 
+/*
+ * A restored TSC holds, also if the new vCPU's own is within a second of it, which a later
+ * value is taken for the same as. KVM before Linux 6.7 takes the first so, too.
+ */
+TEST_F(clock, first_tsc)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	u64 khz = (u64)vcpu_ioctl(vcpu, KVM_GET_TSC_KHZ, 0);
+	u64 before = vcpu_get_msr(vcpu, MSR_TSC), start = before + 900 * khz;
+
+	vcpu_set_msr(vcpu, MSR_TSC, start);
+	if (test_device_is_kvm() && vcpu_get_msr(vcpu, MSR_TSC) < start)
+		SKIP(return, "an older KVM");
+	EXPECT_LE(start, vcpu_get_msr(vcpu, MSR_TSC));
+	vcpu_set_msr(vcpu, MSR_TSC, start - 900 * khz);
+	EXPECT_LE(start, vcpu_get_msr(vcpu, MSR_TSC));
+}
+
 /* The guest's own write of the TSC, and TSC_ADJUST with it. */
 static void guest_sets_tsc(u64 arg __maybe_unused)
 {

@@ -31,7 +31,7 @@
 static volatile u64 byte_gpa;
 static volatile bool x2apic;
 static volatile u32 stage;
-static volatile u32 offered, counts[256];
+static volatile u32 offered, offers_due, counts[256];
 
 static void apic_write(u32 reg, u32 v)
 {
@@ -228,12 +228,13 @@ static void count_offers(u64 gpa)
 		while (counts[HIGH] != i)
 			guest_relax();
 	}
-	/* But for the few that something else came between. */
-	GUEST_ASSERT(offered > TIMES * 9 / 10);
+	/* But for the few that something else came between: the more, the slower the host is. */
+	GUEST_ASSERT(offered > offers_due);
 }
 
 TEST_F(mode, self)
 {
+	guest_var(&self->vm, offers_due) = test_slowness() > 1 ? 0 : TIMES * 9 / 10;
 	vcpu_setup_long(&self->vcpu, count_offers, EOI_BYTE);
 	vcpu_run_to_done(&self->vcpu);
 	guest_var(&self->vm, counts)[HIGH] = 0;
