@@ -84,10 +84,7 @@ static void count_irq(struct guest_regs *regs)
 	percpu[this_cpu()].hits++;
 	if (regs->vector == NMI)
 		return;
-	if (apic_mode == X2APIC)
-		wrmsr(X2APIC_MSR(APIC_EOI), 0);
-	else
-		xapic_write(APIC_EOI, 0);
+	guest_apic_write(apic_mode == X2APIC, APIC_EOI, 0);
 }
 
 static void send(u32 dest, u32 low)
