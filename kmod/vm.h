@@ -47,7 +47,7 @@ struct lodge_clock {			/* clock.c */
 	u64 last_tsc_offset;
 	u64 last_tsc_ratio;
 	u32 last_tsc_khz;
-	bool tsc_by_user;		/* and it was a VMM's */
+	bool tsc_by_user;		/* a VMM has written one */
 	u32 tsc_khz;			/* of the vCPUs to come; any thread may write it */
 };
 
