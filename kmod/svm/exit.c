@@ -155,6 +155,8 @@ static int svm_exit_invalid(struct lodge_vcpu *vcpu)
 		svm->state_lost = false;
 		lodge_vcpu_reset(vcpu, true);
 		memset(&svm->vmcb->save, 0, sizeof(svm->vmcb->save));
+	} else {
+		svm_explain_failed_entry(vcpu);
 	}
 	lodge_backend->dump(vcpu);
 	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;

@@ -144,6 +144,9 @@ void svm_commit(struct lodge_vcpu *vcpu);
 enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu);
 int svm_exit(struct lodge_vcpu *vcpu);
 
+/* svm/check.c: the log says which rules the VMCB breaks */
+void svm_explain_failed_entry(struct lodge_vcpu *vcpu);
+
 /* svm/svm.c */
 void svm_intercept_drs(struct svm_vcpu *svm, bool on);
 void svm_update_intercepts(struct lodge_vcpu *vcpu);
