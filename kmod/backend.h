@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The table a vendor's backend fills. Owns the contract between the common code
- * and svm/ (later vmx/); common code calls only through it and never asks which
+ * and svm/ and vmx/; common code calls only through it and never asks which
  * vendor it runs on. Each operation states the context it is called in.
  */
 #ifndef LODGE_BACKEND_H
@@ -24,6 +24,7 @@ struct lodge_stage2_format {
 	u64 memtype_wb;		/* leaf: ordinary memory */
 	u64 memtype_uc;		/* leaf: device memory of the host */
 	unsigned int max_level;	/* largest leaf: 1 = 4K, 2 = 2M, 3 = 1G */
+	bool no_accessed;	/* the CPU sets no such bit: that a page is used shows by a fault */
 	bool host_levels;	/* the CPU walks as many levels as the host's own paging has */
 };
 
@@ -54,6 +55,11 @@ struct lodge_backend {
 	/* Process context. vcpu_create leaves every state group dirty. 0 or -ENOMEM. */
 	int (*vcpu_create)(struct lodge_vcpu *vcpu);
 	void (*vcpu_destroy)(struct lodge_vcpu *vcpu);
+
+	/*
+	 * Before a window on another CPU than vcpu->cpu: preemption off, IRQs on. May be NULL.
+	 */
+	void (*come)(struct lodge_vcpu *vcpu);
 
 	/* The window: IRQs off, preemption off, on the CPU that will run the guest. */
 	void (*window_open)(struct lodge_vcpu *vcpu);
@@ -96,6 +102,7 @@ struct lodge_backend {
 };
 
 extern const struct lodge_backend lodge_svm_backend;
+extern struct lodge_backend lodge_vmx_backend;	/* constant after its probe */
 
 /* The one backend that probed; constant after module load. */
 extern const struct lodge_backend *lodge_backend;

@@ -17,6 +17,11 @@
 #include <asm/cpuid/api.h>
 #endif
 
+/* load_gs_index() was in asm/special_insns.h. */
+#if LODGE_HAVE_GSSEG
+#include <asm/gsseg.h>
+#endif
+
 /* The accessors of whole MSRs were renamed from "l" to "q". */
 #if LODGE_HAVE_RDMSRQ
 #define rdmsrl(msr, value)	rdmsrq(msr, value)

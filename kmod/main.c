@@ -32,6 +32,7 @@
 
 static const struct lodge_backend *const backends[] = {
 	&lodge_svm_backend,
+	&lodge_vmx_backend,
 };
 
 const struct lodge_backend *lodge_backend __ro_after_init;
@@ -379,7 +380,7 @@ static int __init probe_backend(void)
 			lodge_backend = backends[i];
 		return r;
 	}
-	pr_err("this CPU offers no hardware virtualization that lodge can use (AMD SVM with NPT)\n");
+	pr_err("this CPU offers no hardware virtualization that lodge can use (AMD SVM with NPT, or Intel VMX with EPT)\n");
 	return -EOPNOTSUPP;
 }
 

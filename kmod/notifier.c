@@ -12,6 +12,7 @@
 #include <linux/slab.h>
 #include <linux/wait.h>
 
+#include "backend.h"
 #include "kernel_compat.h"
 #include "stage2.h"
 #include "vm.h"
@@ -104,7 +105,7 @@ static bool visit_slots(struct lodge_memory *mem, const struct hva_range *range)
 		to_gfns(slot, range, &first, &end);
 		if (range->age)
 			young |= lodge_stage2_young(mem, first, end, range->clear);
-		else
+		if (!range->age || (range->clear && lodge_backend->stage2.no_accessed))
 			lodge_stage2_zap_range(mem, first, end, &batch);
 	}
 	batch.flush |= young && range->flush;

@@ -76,6 +76,8 @@ static int run_window(struct lodge_vcpu *vcpu)
 	if (unlikely(vcpu->apic_memory))
 		lodge_apic_to_guest(vcpu);
 	kernel_fpu_begin_mask(0);
+	if (unlikely(vcpu->cpu != smp_processor_id()) && lodge_backend->come)
+		lodge_backend->come(vcpu);
 	local_irq_disable();
 
 	on = this_cpu_read(lodge_cpu_is_on);

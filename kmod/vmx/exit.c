@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VMX: one handler for each reason to leave the guest. Called by kmod/run.c on the
+ * vCPU's thread: vmx_exit_fast() inside the window, vmx_exit() after it. Intel SDM volume
+ * 3, "Instructions That Cause VM Exits" and appendix "VMX Basic Exit Reasons".
+ */
+#define pr_fmt(fmt) "lodge: " fmt
+
+#include <linux/nospec.h>
+#include <linux/sched.h>
+#include <asm/debugreg.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+#include <uapi/asm/vmx.h>
+
+#include "../kernel_compat.h"
+#include "../debug.h"
+#include "../exits.h"
+#include "../memory.h"
+#include "../pv.h"
+#include "../state.h"
+#include "vmx.h"
+
+/* The kernel serves what arrived as soon as it has its interrupts on again. */
+static int vmx_exit_host_event(struct lodge_vcpu *vcpu)
+{
+	return LODGE_REENTER;
+}
+
+/* An NMI of the host's was served where it was found; exceptions are the guest's. */
+static int vmx_exit_exception_nmi(struct lodge_vcpu *vcpu)
+{
+	u32 info = to_vmx(vcpu)->exit_interruption;
+	u8 vector = info & VMX_EVENT_VECTOR;
+
+	if (VMX_EVENT_TYPE_OF(info) == VMX_TYPE_NMI)
+		return LODGE_REENTER;
+	if (vector == X86_TRAP_UD)
+		return lodge_fix_hypercall(vcpu, MODRM_VMCALL);
+	if (vector != X86_TRAP_DB)
+		return lodge_exit_exception(vcpu, vector, vcpu->exit.info2,
+					    vcpu->exit.info1);
+	/* INT1 has retired: its exception is a trap, but one that DR6 does not explain. */
+	if (VMX_EVENT_TYPE_OF(info) == VMX_TYPE_INT1)
+		vcpu->st.rip = vcpu->exit.next_rip;
+	/* Only the guest's own TF traps: steps of a debugger have the monitor trap flag. */
+	return lodge_exit_db(vcpu, vcpu->exit.info1, true);
+}
+
+static int vmx_exit_triple_fault(struct lodge_vcpu *vcpu)
+{
+	/* As INIT would start it over, as KVM does on CPUs where no state is left. */
+	lodge_vcpu_reset(vcpu, true);
+	return lodge_exit_shutdown(vcpu);
+}
+
+static int vmx_exit_interrupt_window(struct lodge_vcpu *vcpu)
+{
+	vmx_control(to_vmx(vcpu), VMX_CPU, VMX_CPU_INTERRUPT_WINDOW, false);
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	return LODGE_REENTER;
+}
+
+static int vmx_exit_nmi_window(struct lodge_vcpu *vcpu)
+{
+	vmx_control(to_vmx(vcpu), VMX_CPU, VMX_CPU_NMI_WINDOW, false);
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	return LODGE_REENTER;
+}
+
+/* The guest lowered its TPR, and an interrupt waits for that. */
+static int vmx_exit_tpr(struct lodge_vcpu *vcpu)
+{
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	return LODGE_REENTER;
+}
+
+/* A step of the debugger's has ended. The guest's own trap, if any, comes after it. */
+static int vmx_exit_monitor_trap(struct lodge_vcpu *vcpu)
+{
+	const u64 bits = DR_TRAP_BITS | DR_STEP;
+
+	if (vcpu->exit.info1 & bits)
+		lodge_queue_debug(vcpu, vcpu->exit.info1 & bits);
+	if (!(vcpu->debug & KVM_GUESTDBG_SINGLESTEP))
+		return LODGE_REENTER;
+	return lodge_exit_step(vcpu);
+}
+
+/* What an access to a control register came to: as lodge_exit_cr_access() has it. */
+static int finish_cr(struct lodge_vcpu *vcpu, int refused, u8 cr8)
+{
+	if (refused) {
+		lodge_queue_gp(vcpu);
+		return LODGE_REENTER;
+	}
+	lodge_retire(vcpu, vcpu->exit.next_rip);
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	/* User space's local APIC may have an interrupt that can go in now. */
+	if (!vcpu->lapic && vcpu->cr8 < cr8) {
+		vcpu->run->exit_reason = KVM_EXIT_SET_TPR;
+		return LODGE_TO_USER;
+	}
+	return LODGE_REENTER;
+}
+
+/* "Exit Qualification for Control-Register Accesses" saves the decoding. */
+static int vmx_exit_cr(struct lodge_vcpu *vcpu)
+{
+	u64 q = vcpu->exit.info1;
+	u64 *reg = &vcpu->st.gpr[array_index_nospec(VMX_CR_GPR(q), 16)];
+	unsigned int n = VMX_CR_NUMBER(q);
+	u8 cr8 = vcpu->cr8;
+	bool long64;
+	int r = 0;
+
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	long64 = lodge_is_64bit(vcpu);
+	switch (VMX_CR_ACCESS(q)) {
+	case VMX_CR_ACCESS_WRITE:
+		r = lodge_set_cr(vcpu, n, long64 ? *reg : (u32)*reg);
+		break;
+	case VMX_CR_ACCESS_READ:
+		*reg = long64 ? lodge_get_cr(vcpu, n) : (u32)lodge_get_cr(vcpu, n);
+		break;
+	case VMX_CR_ACCESS_CLTS:
+		r = lodge_clts(vcpu);
+		break;
+	case VMX_CR_ACCESS_LMSW:
+		r = lodge_lmsw(vcpu, VMX_CR_LMSW_SOURCE(q));
+		break;
+	}
+	return finish_cr(vcpu, r, cr8);
+}
+
+/*
+ * The guest may know its debug registers from now on: they are loaded in the next
+ * window and the access runs there without an exit.
+ */
+static int vmx_exit_dr(struct lodge_vcpu *vcpu)
+{
+	if (vcpu->debug)
+		return lodge_exit_dr_access(vcpu);
+	vcpu->dr_touched = true;
+	return LODGE_REENTER;
+}
+
+static int vmx_exit_io(struct lodge_vcpu *vcpu)
+{
+	u64 q = vcpu->exit.info1;
+
+	if (q & VMX_IO_STRING)
+		return lodge_emulate(vcpu);
+	return lodge_exit_pio(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN,
+			      vcpu->exit.next_rip);
+}
+
+static int vmx_exit_rdmsr(struct lodge_vcpu *vcpu)
+{
+	return lodge_exit_msr(vcpu, false);
+}
+
+static int vmx_exit_wrmsr(struct lodge_vcpu *vcpu)
+{
+	return lodge_exit_msr(vcpu, true);
+}
+
+static u32 ept_access(u64 q)
+{
+	u32 access = 0;
+
+	if (q & VMX_EPT_WRITE)
+		access |= LODGE_ACCESS_WRITE;
+	if (q & VMX_EPT_EXEC)
+		access |= LODGE_ACCESS_EXEC;
+	return access;
+}
+
+static int vmx_exit_ept_violation(struct lodge_vcpu *vcpu)
+{
+	return lodge_exit_stage2(vcpu, vcpu->exit.info2, ept_access(vcpu->exit.info1));
+}
+
+/* Our own tables are broken: only this VM may suffer for it. */
+static int vmx_exit_ept_misconfig(struct lodge_vcpu *vcpu)
+{
+	lodge_backend->dump(vcpu);
+	lodge_vm_kill(vcpu->vm, "an EPT entry that makes no sense");
+	return -EIO;
+}
+
+/* A switch by a task gate or a far jump or call to a TSS: nothing here can do one. */
+static int vmx_exit_task_switch(struct lodge_vcpu *vcpu)
+{
+	return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION,
+					 vcpu->exit.code, vcpu->exit.info1);
+}
+
+/* The CPU did not enter: vcpu->st is as it was, and user space may set it right. */
+static int vmx_exit_failed_entry(struct lodge_vcpu *vcpu)
+{
+	u64 code = vcpu->exit.code;
+
+	if (code & VMX_EXIT_VMFAIL)
+		code &= ~VMX_EXIT_VMFAIL;
+	lodge_backend->dump(vcpu);
+	vcpu->run->exit_reason = KVM_EXIT_FAIL_ENTRY;
+	vcpu->run->fail_entry.hardware_entry_failure_reason = code;
+	vcpu->run->fail_entry.cpu = vcpu->cpu;
+	return LODGE_TO_USER;
+}
+
+static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
+	[EXIT_REASON_EXCEPTION_NMI]		= vmx_exit_exception_nmi,
+	[EXIT_REASON_EXTERNAL_INTERRUPT]	= vmx_exit_host_event,
+	[EXIT_REASON_TRIPLE_FAULT]		= vmx_exit_triple_fault,
+	[EXIT_REASON_INIT_SIGNAL]		= vmx_exit_host_event,
+	[EXIT_REASON_INTERRUPT_WINDOW]		= vmx_exit_interrupt_window,
+	[EXIT_REASON_NMI_WINDOW]		= vmx_exit_nmi_window,
+	[EXIT_REASON_TASK_SWITCH]		= vmx_exit_task_switch,
+	[EXIT_REASON_CPUID]			= lodge_exit_cpuid,
+	[EXIT_REASON_HLT]			= lodge_exit_hlt,
+	[EXIT_REASON_INVD]			= lodge_exit_nop,
+	[EXIT_REASON_RDPMC]			= lodge_exit_rdpmc,
+	[EXIT_REASON_VMCALL]			= lodge_exit_hypercall,
+	[EXIT_REASON_VMCLEAR]			= lodge_exit_ud,
+	[EXIT_REASON_VMLAUNCH]			= lodge_exit_ud,
+	[EXIT_REASON_VMPTRLD]			= lodge_exit_ud,
+	[EXIT_REASON_VMPTRST]			= lodge_exit_ud,
+	[EXIT_REASON_VMREAD]			= lodge_exit_ud,
+	[EXIT_REASON_VMRESUME]			= lodge_exit_ud,
+	[EXIT_REASON_VMWRITE]			= lodge_exit_ud,
+	[EXIT_REASON_VMOFF]			= lodge_exit_ud,
+	[EXIT_REASON_VMON]			= lodge_exit_ud,
+	[EXIT_REASON_CR_ACCESS]			= vmx_exit_cr,
+	[EXIT_REASON_DR_ACCESS]			= vmx_exit_dr,
+	[EXIT_REASON_IO_INSTRUCTION]		= vmx_exit_io,
+	[EXIT_REASON_MSR_READ]			= vmx_exit_rdmsr,
+	[EXIT_REASON_MSR_WRITE]			= vmx_exit_wrmsr,
+	[EXIT_REASON_MWAIT_INSTRUCTION]		= lodge_exit_mwait,
+	[EXIT_REASON_MONITOR_TRAP_FLAG]		= vmx_exit_monitor_trap,
+	[EXIT_REASON_MONITOR_INSTRUCTION]	= lodge_exit_mwait,
+	[EXIT_REASON_PAUSE_INSTRUCTION]		= lodge_exit_pause,
+	[EXIT_REASON_TPR_BELOW_THRESHOLD]	= vmx_exit_tpr,
+	[EXIT_REASON_EPT_VIOLATION]		= vmx_exit_ept_violation,
+	[EXIT_REASON_EPT_MISCONFIG]		= vmx_exit_ept_misconfig,
+	[EXIT_REASON_INVEPT]			= lodge_exit_ud,
+	[EXIT_REASON_INVVPID]			= lodge_exit_ud,
+	[EXIT_REASON_WBINVD]			= lodge_exit_nop,
+	[EXIT_REASON_XSETBV]			= lodge_exit_xsetbv,
+};
+
+/*
+ * An instruction that may have to be decoded after the window. Where the VMCS does not stay
+ * with the CPU, to take it up again for that costs more than to read all of it now.
+ */
+static enum lodge_next leave_for_decoding(struct lodge_vcpu *vcpu)
+{
+	if (!this_cpu_read(lodge_vmx_cpu.kept))
+		lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	return LODGE_SLOW;
+}
+
+/* What needs neither sleep nor guest memory. */
+enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
+{
+	u64 next = vcpu->exit.next_rip, q = vcpu->exit.info1;
+
+	switch (vcpu->exit.code) {
+	case EXIT_REASON_CPUID:
+		lodge_do_cpuid(vcpu, next);
+		return LODGE_REENTER;
+	case EXIT_REASON_MSR_READ:
+	case EXIT_REASON_MSR_WRITE:
+		if (lodge_do_msr_fast(vcpu, vcpu->exit.code == EXIT_REASON_MSR_WRITE, next))
+			return LODGE_REENTER;
+		return LODGE_SLOW;
+	case EXIT_REASON_IO_INSTRUCTION:
+		if (!(q & (VMX_IO_STRING | VMX_IO_IN)) &&
+		    lodge_pio_fast(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), next))
+			return LODGE_REENTER;
+		return q & VMX_IO_STRING ? leave_for_decoding(vcpu) : LODGE_SLOW;
+	case EXIT_REASON_EPT_VIOLATION:
+		if (!lodge_stage2_fault_fast(vcpu, vcpu->exit.info2, ept_access(q)))
+			return LODGE_REENTER;
+		return leave_for_decoding(vcpu);
+	case EXIT_REASON_CR_ACCESS:
+		return leave_for_decoding(vcpu);
+	case EXIT_REASON_EXCEPTION_NMI:
+		if ((to_vmx(vcpu)->exit_interruption & VMX_EVENT_VECTOR) != X86_TRAP_MC)
+			return LODGE_SLOW;
+		lodge_host_machine_check();
+		return LODGE_REENTER;
+	case EXIT_REASON_MCE_DURING_VMENTRY | VMX_EXIT_ENTRY_FAILED:
+		lodge_host_machine_check();
+		return LODGE_REENTER;
+	case EXIT_REASON_INTERRUPT_WINDOW:
+		return vmx_exit_interrupt_window(vcpu);
+	case EXIT_REASON_NMI_WINDOW:
+		return vmx_exit_nmi_window(vcpu);
+	case EXIT_REASON_TPR_BELOW_THRESHOLD:
+		return vmx_exit_tpr(vcpu);
+	default:
+		return LODGE_SLOW;
+	}
+}
+
+int vmx_exit(struct lodge_vcpu *vcpu)
+{
+	u64 code = vcpu->exit.code;
+
+	if (unlikely(code & (VMX_EXIT_VMFAIL | VMX_EXIT_ENTRY_FAILED)))
+		return vmx_exit_failed_entry(vcpu);
+	if (code < ARRAY_SIZE(vmx_exits)) {
+		code = array_index_nospec(code, ARRAY_SIZE(vmx_exits));
+		if (vmx_exits[code])
+			return vmx_exits[code](vcpu);
+	}
+	return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+					 code, vcpu->cpu);
+}

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * What an exit does to the host's own state, and what of it the VMCS cannot restore.
+ * Called by vmx/run.c at both ends of a window, with interrupts off and the VMCS current.
+ *
+ * Intel SDM volume 3, "Loading Host State": control registers, SYSENTER, PAT, EFER and
+ * the bases of FS, GS, TR, GDTR and IDTR come from the VMCS. Selectors must have RPL and
+ * TI 0, all segments get fixed limits and rights, LDTR becomes null, the limits of GDTR
+ * and IDTR FFFFH, that of TR 67H, DR7 400H, and IA32_DEBUGCTL 0.
+ */
+#include <linux/hw_breakpoint.h>
+#include <asm/cpu_entry_area.h>
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/desc.h>
+#include <asm/fsgsbase.h>
+#include <asm/msr.h>
+#include <asm/segment.h>
+#include <asm/special_insns.h>
+
+#include "../kernel_compat.h"
+#include "../debug.h"
+#include "vmx.h"
+
+static u64 read_msr(u32 msr)
+{
+	u64 value;
+
+	rdmsrl(msr, value);
+	return value;
+}
+
+/* What is the same whichever thread runs, but not on every CPU. */
+static void write_cpu_fields(struct vmx_host *h, int cpu)
+{
+	vmx_write(VMCS_HOST_TR_BASE,
+		  (unsigned long)&get_cpu_entry_area(cpu)->tss.x86_tss);
+	vmx_write(VMCS_HOST_GS_BASE, read_msr(MSR_GS_BASE));
+	vmx_write(VMCS_HOST_GDTR_BASE, h->gdt.address);
+	vmx_write(VMCS_HOST_IDTR_BASE, h->idt.address);
+	vmx_write(VMCS_HOST_SYSENTER_CS, (u32)read_msr(MSR_IA32_SYSENTER_CS));
+	vmx_write(VMCS_HOST_SYSENTER_ESP, read_msr(MSR_IA32_SYSENTER_ESP));
+	vmx_write(VMCS_HOST_SYSENTER_EIP, read_msr(MSR_IA32_SYSENTER_EIP));
+	vmx_write(VMCS_HOST_CR0, read_cr0());
+	vmx_write(VMCS_HOST_PAT, read_msr(MSR_IA32_CR_PAT));
+	vmx_write(VMCS_HOST_EFER, read_msr(MSR_EFER));
+}
+
+static u64 read_fs_base(void)
+{
+	return boot_cpu_has(X86_FEATURE_FSGSBASE) ? rdfsbase() : read_msr(MSR_FS_BASE);
+}
+
+/* What depends on the thread. A field is written when it differs from the last window's. */
+static void write_thread_fields(struct vmx_host *h, bool all)
+{
+	u64 cr3 = __read_cr3(), cr4, fs_base = read_fs_base();
+
+	asm volatile("mov %%cr4, %0" : "=r" (cr4) : : "memory");
+	if (all || cr3 != h->cr3)
+		vmx_write(VMCS_HOST_CR3, cr3);
+	if (all || cr4 != h->cr4)
+		vmx_write(VMCS_HOST_CR4, cr4);
+	if (all || fs_base != h->fs_base)
+		vmx_write(VMCS_HOST_FS_BASE, fs_base);
+	h->cr3 = cr3;
+	h->cr4 = cr4;
+	h->fs_base = fs_base;
+
+	savesegment(ds, h->ds);
+	savesegment(es, h->es);
+	savesegment(fs, h->fs);
+	savesegment(gs, h->gs);
+	store_ldt(h->ldt);
+}
+
+static void restore_segments(const struct vmx_host *h)
+{
+	if (unlikely(h->ds))
+		loadsegment(ds, h->ds);
+	if (unlikely(h->es))
+		loadsegment(es, h->es);
+	if (unlikely(h->fs)) {
+		loadsegment(fs, h->fs);
+		wrmsrl(MSR_FS_BASE, h->fs_base);
+	}
+	/* It changes MSR_KERNEL_GS_BASE, which comes after this. */
+	if (unlikely(h->gs))
+		load_gs_index(h->gs);
+	if (unlikely(h->ldt))
+		asm volatile("lldt %0" : : "rm" (h->ldt));
+	native_load_gdt(&h->gdt);
+	native_load_idt(&h->idt);
+	/* The I/O bitmap is beyond the limit that TR has now: reloaded when it is needed. */
+	invalidate_tss_limit();
+}
+
+/*
+ * Whatever is in these MSRs now must be there again: another hypervisor may have left a
+ * guest's values in them until this CPU returns to user space.
+ */
+static void save_msrs(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_host *h = &vmx->host;
+
+	rdmsrl(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
+	wrmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
+	vmx->msrs_changed = true;
+
+	h->tsc_aux_saved = vmx->control[VMX_CPU2] & VMX_CPU2_RDTSCP;
+	if (h->tsc_aux_saved) {
+		rdmsrl(MSR_TSC_AUX, h->tsc_aux);
+		if (h->tsc_aux != vcpu->st.tsc_aux)
+			wrmsrl(MSR_TSC_AUX, vcpu->st.tsc_aux);
+	}
+}
+
+void vmx_load_msrs(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_host *h = &vmx->host;
+	const struct lodge_state *st = &vcpu->st;
+
+	vmx->msrs_changed = false;
+	/* Without SYSCALL the guest has no use for them. */
+	if (!h->syscall_saved) {
+		if (!(st->efer & EFER_SCE))
+			return;
+		rdmsrl(MSR_STAR, h->star);
+		rdmsrl(MSR_LSTAR, h->lstar);
+		rdmsrl(MSR_SYSCALL_MASK, h->sfmask);
+		h->syscall_saved = true;
+	}
+	wrmsrl(MSR_STAR, st->star);
+	wrmsrl(MSR_LSTAR, st->lstar);
+	wrmsrl(MSR_SYSCALL_MASK, st->sfmask);
+}
+
+static void restore_msrs(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_host *h = &vmx->host;
+
+	rdmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
+	wrmsrl(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
+	if (h->syscall_saved) {
+		h->syscall_saved = false;
+		wrmsrl(MSR_STAR, h->star);
+		wrmsrl(MSR_LSTAR, h->lstar);
+		wrmsrl(MSR_SYSCALL_MASK, h->sfmask);
+	}
+	if (h->tsc_aux_saved && h->tsc_aux != vcpu->st.tsc_aux)
+		wrmsrl(MSR_TSC_AUX, h->tsc_aux);
+}
+
+/* The host's breakpoints must not fire on the guest's addresses, nor go missing. */
+static void save_drs(struct vmx_host *h)
+{
+	h->drs_saved = hw_breakpoint_active();
+	if (!h->drs_saved)
+		return;
+	get_debugreg(h->dr[0], 0);
+	get_debugreg(h->dr[1], 1);
+	get_debugreg(h->dr[2], 2);
+	get_debugreg(h->dr[3], 3);
+	get_debugreg(h->dr6, 6);
+	get_debugreg(h->dr7, 7);
+	set_debugreg(0ul, 7);
+}
+
+static void restore_drs(struct vmx_vcpu *vmx)
+{
+	const struct vmx_host *h = &vmx->host;
+
+	if (!h->drs_saved) {
+		if (vmx->drs_loaded)
+			set_debugreg((unsigned long)DR6_RESERVED, 6);
+		return;
+	}
+	set_debugreg(h->dr[0], 0);
+	set_debugreg(h->dr[1], 1);
+	set_debugreg(h->dr[2], 2);
+	set_debugreg(h->dr[3], 3);
+	set_debugreg(h->dr6, 6);
+	set_debugreg(h->dr7, 7);
+}
+
+void vmx_host_open(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_host *h = &vmx->host;
+	bool moved = vmx->last_cpu != vcpu->cpu;
+	u64 perf;
+
+	native_store_gdt(&h->gdt);
+	store_idt(&h->idt);
+	if (moved)
+		write_cpu_fields(h, vcpu->cpu);
+	write_thread_fields(h, moved);
+	save_drs(h);
+	save_msrs(vcpu);
+	h->debugctl = get_debugctlmsr();
+
+	/*
+	 * Counters stand still in the guest: what they count there belongs to nobody, and
+	 * PEBS would write its records to the guest's memory.
+	 */
+	if (lodge_vmx.perf_global) {
+		rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, perf);
+		if (moved || perf != h->perf_global)
+			vmx_write(VMCS_HOST_PERF_GLOBAL_CTRL, perf);
+		h->perf_global = perf;
+	}
+}
+
+void vmx_host_close(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_host *h = &vmx->host;
+
+	restore_segments(h);
+	restore_msrs(vcpu);
+	restore_drs(vmx);
+	if (unlikely(h->debugctl))
+		update_debugctlmsr(h->debugctl);
+}

@@ -1,0 +1,609 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * VMX: the window and the world switch. Called by kmod/run.c with interrupts off on
+ * the CPU that runs the guest, by the vCPU's thread.
+ */
+#include <linux/hw_breakpoint.h>
+#include <linux/sched.h>
+#include <asm/cpufeature.h>
+#include <asm/debugreg.h>
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/processor-flags.h>
+#include <asm/spec-ctrl.h>
+#include <asm/special_insns.h>
+#include <asm/trapnr.h>
+#include <uapi/asm/vmx.h>
+
+#include "../kernel_compat.h"
+#include "../guest_time.h"
+#include "../debug.h"
+#include "../events.h"
+#include "vmx.h"
+
+/* The kernel's decision to use it; newer ones have only "the CPU can". */
+#ifdef X86_FEATURE_USE_IBPB
+#define LODGE_FEATURE_IBPB	X86_FEATURE_USE_IBPB
+#else
+#define LODGE_FEATURE_IBPB	X86_FEATURE_IBPB
+#endif
+
+/* vmx/entry.S knows these offsets by number. */
+static_assert(offsetof(struct vmx_switch, host_rsp) == 8);
+static_assert(offsetof(struct vmx_switch, host_spec_ctrl) == 16);
+static_assert(offsetof(struct vmx_switch, guest_spec_ctrl) == 20);
+static_assert(offsetof(struct vmx_switch, swap_spec_ctrl) == 24);
+static_assert(offsetof(struct vmx_switch, save_spec_ctrl) == 28);
+static_assert(offsetof(struct vmx_switch, launched) == 32);
+static_assert(offsetof(struct vmx_switch, failed) == 36);
+
+/* Where in the virtual-APIC page the TPR is: Intel SDM volume 3, "Virtual APIC State". */
+#define APIC_PAGE_TPR	0x80
+
+#define MAX_VPID	0xffffu
+
+/* Drops all that this CPU has cached of any guest's translations. */
+static void flush_all(struct vmx_cpu *vc)
+{
+	if (lodge_vmx.ept_caps & VMX_EPT_CAP_INVEPT_ALL)
+		vmx_invept(VMX_INV_ALL, 0);
+	if (lodge_vmx.vpid)
+		vmx_invvpid(VMX_INV_ALL, 0);
+	vc->vpid_generation++;
+	vc->next_vpid = 1;	/* 0 is the host's */
+}
+
+/* Drops what is derived from this VM's stage 2, for every VPID. */
+static void flush_stage2(struct lodge_vcpu *vcpu)
+{
+	if (lodge_vmx.ept_caps & VMX_EPT_CAP_INVEPT_SINGLE)
+		vmx_invept(VMX_INV_SINGLE, vmx_eptp(vcpu));
+	else
+		vmx_invept(VMX_INV_ALL, 0);
+}
+
+/* Without VPIDs every entry and exit does this. */
+static void flush_guest(struct vmx_vcpu *vmx)
+{
+	if (!lodge_vmx.vpid)
+		return;
+	if (lodge_vmx.ept_caps & VMX_EPT_CAP_INVVPID_SINGLE)
+		vmx_invvpid(VMX_INV_SINGLE, vmx->vpid);
+	else
+		vmx->vpid_generation = 0;	/* take a new one */
+}
+
+/* One that no vCPU has had on this CPU since everything was dropped there. */
+static void new_vpid(struct vmx_vcpu *vmx, struct vmx_cpu *vc)
+{
+	if (vc->next_vpid > MAX_VPID)
+		flush_all(vc);
+	vmx->vpid_generation = vc->vpid_generation;
+	vmx->vpid = vc->next_vpid++;
+	if (lodge_vmx.vpid)
+		vmx_write(VMCS_VPID, vmx->vpid);
+}
+
+/* The guest enabled a breakpoint, or user space did on its behalf. */
+static bool drs_in_use(struct lodge_vcpu *vcpu)
+{
+	u64 dr7 = vcpu->st_dirty & LODGE_ST_DRS ? lodge_effective_dr7(vcpu) :
+						  to_vmx(vcpu)->dr7;
+
+	return dr7 & (DR_GLOBAL_ENABLE_MASK | DR_LOCAL_ENABLE_MASK);
+}
+
+/* DR0 to DR3 and DR6 are not part of the VMCS. */
+static void load_drs(struct lodge_vcpu *vcpu)
+{
+	const u64 *dr = vcpu->debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->dbg.dr : vcpu->st.dr;
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	set_debugreg(dr[0], 0);
+	set_debugreg(dr[1], 1);
+	set_debugreg(dr[2], 2);
+	set_debugreg(dr[3], 3);
+	set_debugreg(vcpu->debug ? DR6_ACTIVE_LOW : vcpu->st.dr6, 6);
+	vmx->drs_loaded = true;
+	/* Under a debugger the guest's accesses exit, and reach vcpu->st. */
+	if (!vcpu->debug)
+		vmx_control(vmx, VMX_CPU, VMX_CPU_MOV_DR, false);
+}
+
+static void unload_drs(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	if (!vcpu->debug) {
+		get_debugreg(vcpu->st.dr[0], 0);
+		get_debugreg(vcpu->st.dr[1], 1);
+		get_debugreg(vcpu->st.dr[2], 2);
+		get_debugreg(vcpu->st.dr[3], 3);
+		get_debugreg(vcpu->st.dr6, 6);
+		vmx->dr7 = vmx_read(VMCS_GUEST_DR7);
+		vmx_control(vmx, VMX_CPU, VMX_CPU_MOV_DR, true);
+	}
+}
+
+/* Against what one guest could learn of another, or do to it, by speculation. */
+static void open_barriers(struct lodge_vcpu *vcpu, struct vmx_cpu *vc)
+{
+	/* One vCPU's branch history must not steer another's (Spectre v2). */
+	if (unlikely(vc->last_vcpu != vcpu)) {
+		vc->last_vcpu = vcpu;
+		if (boot_cpu_has(LODGE_FEATURE_IBPB))
+			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
+	}
+
+	/* What the host has read since the last window is not for the guest (L1TF). */
+	if (boot_cpu_has_bug(X86_BUG_L1TF) && boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
+
+#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
+	/* The guest's branch history must not steer the VMM (VMSCAPE): at its next entry. */
+	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
+		this_cpu_write(x86_ibpb_exit_to_user, true);
+#endif
+
+	if (boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL))
+		to_vmx(vcpu)->sw.host_spec_ctrl = (u32)this_cpu_read(x86_spec_ctrl_current);
+}
+
+/* To another CPU: the one that had it gives the VMCS back first. */
+void vmx_come(struct lodge_vcpu *vcpu)
+{
+	vmx_call_in(to_vmx(vcpu), smp_processor_id());
+}
+
+void vmx_window_open(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_cpu *vc = this_cpu_ptr(&lodge_vmx_cpu);
+
+	vmx->lost = !vmx_acquire(vmx);
+	if (unlikely(vmx->lost)) {
+		lodge_vm_kill(vcpu->vm, "the CPU refuses VMX operation, or the VMCS");
+		return;
+	}
+	vmx->in_window = true;
+	if (unlikely(!vmx->filled))
+		vmx_fill(vcpu);
+	if (unlikely(vc->stale)) {
+		vc->stale = false;
+		flush_all(vc);
+	}
+
+	vmx_host_open(vcpu);
+	if (vmx->last_cpu != vcpu->cpu) {
+		/* This CPU may have cached what was true when the vCPU, or VM, was here. */
+		vmx->last_cpu = vcpu->cpu;
+		vmx->vpid_generation = 0;
+		flush_stage2(vcpu);
+	}
+	open_barriers(vcpu, vc);
+	if (unlikely(vcpu->dr_touched || drs_in_use(vcpu))) {
+		load_drs(vcpu);
+		vcpu->dr_touched = false;
+	}
+}
+
+void vmx_window_close(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	if (unlikely(vmx->lost))
+		return;
+	if (unlikely(vmx->drs_loaded))
+		unload_drs(vcpu);
+	vmx_host_close(vcpu);
+	vmx->drs_loaded = false;
+
+	/*
+	 * An event that was staged but not entered with: vcpu->ev still has it for the next
+	 * window, unless user space or a reset takes it away before.
+	 */
+	if (unlikely(vmx->inject)) {
+		vmx->inject = 0;
+		vmx_write(VMCS_ENTRY_INTERRUPTION, 0);
+	}
+	vmx->in_window = false;
+	vmx_release(vmx, true);
+}
+
+static void write_controls(struct vmx_vcpu *vmx)
+{
+	static const enum vmcs_field fields[VMX_NR_CONTROLS] = {
+		[VMX_PIN]	 = VMCS_PIN_CONTROLS,
+		[VMX_CPU]	 = VMCS_CPU_CONTROLS,
+		[VMX_CPU2]	 = VMCS_CPU_CONTROLS2,
+		[VMX_EXIT]	 = VMCS_EXIT_CONTROLS,
+		[VMX_ENTRY]	 = VMCS_ENTRY_CONTROLS,
+		[VMX_EXCEPTIONS] = VMCS_EXCEPTION_BITMAP,
+	};
+	unsigned int i;
+
+	for (i = 0; i < VMX_NR_CONTROLS; i++) {
+		if (vmx->control[i] == vmx->written[i])
+			continue;
+		vmx->written[i] = vmx->control[i];
+		vmx_write(fields[i], vmx->written[i]);
+	}
+	vmx->control_changed = false;
+}
+
+/*
+ * What holds interrupts and NMIs back. Intel SDM volume 3, "Checks on Guest Non-Register
+ * State": not by STI and MOV SS at once, by STI only with IF, and not by an NMI when one
+ * is injected: the injection blocks further ones itself.
+ */
+static u32 interruptibility(const struct lodge_vcpu *vcpu)
+{
+	const struct lodge_events *ev = &vcpu->ev;
+	u32 state = 0;
+
+	if (unlikely(ev->shadow)) {
+		if (ev->shadow & KVM_X86_SHADOW_INT_MOV_SS)
+			state = VMX_BLOCKED_BY_MOV_SS;
+		else if (vcpu->st.rflags & X86_EFLAGS_IF)
+			state = VMX_BLOCKED_BY_STI;
+	}
+	if (unlikely(ev->nmi_masked) && !ev->nmi_injected)
+		state |= VMX_BLOCKED_BY_NMI;
+	return state;
+}
+
+/* Registers that changed since the last exit. */
+static void write_registers(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	const struct lodge_state *st = &vcpu->st;
+	u64 rip = vcpu->ev.soft_injected ? vcpu->ev.soft_from : st->rip;
+	u32 blocked = interruptibility(vcpu);
+
+	if (rip != vmx->rip || blocked != vmx->interruptibility) {
+		vmx->rip = rip;
+		vmx->interruptibility = blocked;
+		vmx_write(VMCS_GUEST_RIP, rip);
+		vmx_write(VMCS_GUEST_INTERRUPTIBILITY, blocked);
+		/*
+		 * Debug exceptions that waited belonged to the instruction before. Where
+		 * something is blocked, the trap flag's must be there or not as TF is:
+		 * "Checks on Guest Non-Register State".
+		 */
+		vmx_write(VMCS_GUEST_PENDING_DEBUG,
+			  (blocked & (VMX_BLOCKED_BY_STI | VMX_BLOCKED_BY_MOV_SS)) &&
+			  (st->rflags & X86_EFLAGS_TF) ? VMX_PENDING_BS : 0);
+	}
+	if (st->gpr[4] != vmx->rsp) {
+		vmx->rsp = st->gpr[4];
+		vmx_write(VMCS_GUEST_RSP, vmx->rsp);
+	}
+	if (st->rflags != vmx->rflags) {
+		vmx->rflags = st->rflags;
+		vmx_write(VMCS_GUEST_RFLAGS, vmx->rflags);
+	}
+}
+
+/* The TPR shadow: the guest's CR8, and below which value it exits. */
+static void write_tpr(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u32 threshold = vmx->tpr_window ? vcpu->cr8 : 0;
+
+	((u8 *)vmx->apic_page)[APIC_PAGE_TPR] = vcpu->cr8 << 4;
+	if (threshold != vmx->tpr_threshold) {
+		vmx->tpr_threshold = threshold;
+		vmx_write(VMCS_TPR_THRESHOLD, threshold);
+	}
+}
+
+/*
+ * The entry itself, where nothing may be traced: RCU and lockdep think "guest". An NMI
+ * that ended the guest keeps further ones blocked until an IRET: the host's handler, by
+ * way of its gate in the IDT, has one. Intel SDM volume 3, "Handling of VM Exits Due to
+ * Exceptions" and "Information for VM Exits Due to Vectored Events".
+ */
+static noinstr void switch_noinstr(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u32 info;
+
+	lodge_guest_state_enter();
+	if (vcpu->st.cr2 != native_read_cr2())
+		native_write_cr2(vcpu->st.cr2);
+	lodge_vmx_switch(&vmx->sw);
+	vcpu->st.cr2 = native_read_cr2();
+	lodge_guest_state_exit();
+
+	if (unlikely(vmx->sw.failed))
+		return;
+	vcpu->exit.code = (u32)vmx_read(VMCS_EXIT_REASON);
+	if (vcpu->exit.code != EXIT_REASON_EXCEPTION_NMI)
+		return;
+	info = vmx_read(VMCS_EXIT_INTERRUPTION);
+	vmx->exit_interruption = info;
+	if (VMX_EVENT_TYPE_OF(info) == VMX_TYPE_NMI)
+		asm volatile("int $2" : : : "memory");
+}
+
+/* What delivery the exit interrupted must be repeated: "IDT-Vectoring Information". */
+static void take_idt_vectoring(struct lodge_vcpu *vcpu, u32 info)
+{
+	struct lodge_events *ev = &vcpu->ev;
+	u8 vector = info & VMX_EVENT_VECTOR;
+
+	switch (VMX_EVENT_TYPE_OF(info)) {
+	case VMX_TYPE_NMI:
+		ev->nmi_injected = true;
+		ev->nmi_masked = true;
+		break;
+	case VMX_TYPE_INTERRUPT:
+		ev->irq_injected = true;
+		ev->irq_soft = false;
+		ev->irq_vector = vector;
+		break;
+	case VMX_TYPE_EXCEPTION:
+		ev->ex.injected = true;
+		ev->ex.vector = vector;
+		ev->ex.has_error = info & VMX_EVENT_ERROR;
+		ev->ex.error = ev->ex.has_error ? vmx_read(VMCS_IDT_ERROR_CODE) : 0;
+		break;
+	default:
+		/*
+		 * INTn, INT3, INTO and INT1: RIP is at the instruction, which does it again
+		 * by itself, unless the event was injected in place of it.
+		 */
+		if (!ev->soft_injected)
+			break;
+		lodge_unretire_soft(vcpu);
+		if (VMX_EVENT_TYPE_OF(info) == VMX_TYPE_SOFT_INTERRUPT) {
+			ev->irq_injected = true;
+			ev->irq_soft = true;
+			ev->irq_vector = vector;
+		} else {
+			ev->ex.injected = true;
+			ev->ex.vector = vector;
+			ev->ex.has_error = false;
+		}
+		break;
+	}
+}
+
+/* Exits that an instruction caused, and has a length for: "Instruction Length". */
+#define REASON(name)	BIT_ULL(EXIT_REASON_##name)
+#define INSN_EXITS	(REASON(CPUID) | REASON(HLT) | REASON(INVD) | REASON(INVLPG) | \
+			 REASON(RDPMC) | REASON(RDTSC) | REASON(VMCALL) | REASON(VMCLEAR) | \
+			 REASON(VMLAUNCH) | REASON(VMPTRLD) | REASON(VMPTRST) | \
+			 REASON(VMREAD) | REASON(VMRESUME) | REASON(VMWRITE) | \
+			 REASON(VMOFF) | REASON(VMON) | REASON(CR_ACCESS) | \
+			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(MSR_READ) | \
+			 REASON(MSR_WRITE) | REASON(MWAIT_INSTRUCTION) | \
+			 REASON(MONITOR_INSTRUCTION) | REASON(PAUSE_INSTRUCTION) | \
+			 REASON(INVEPT) | REASON(INVVPID) | REASON(WBINVD) | REASON(XSETBV))
+/* "Exit Qualification" */
+#define QUALIFIED_EXITS	(REASON(EXCEPTION_NMI) | REASON(TASK_SWITCH) | REASON(CR_ACCESS) | \
+			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(EPT_VIOLATION))
+
+/* An IRET had unblocked NMIs when it met a fault that the guest never sees. */
+static bool iret_was_undone(const struct lodge_vcpu *vcpu, u32 reason, u32 vectoring)
+{
+	if (vectoring & VMX_EVENT_VALID)
+		return false;
+	if (reason == EXIT_REASON_EPT_VIOLATION)
+		return vcpu->exit.info1 & VMX_EVENT_NMI_UNBLOCKED;
+	if (reason == EXIT_REASON_EXCEPTION_NMI) {
+		u32 info = to_vmx((struct lodge_vcpu *)vcpu)->exit_interruption;
+
+		return (info & VMX_EVENT_NMI_UNBLOCKED) &&
+		       (info & VMX_EVENT_VECTOR) != X86_TRAP_DF;
+	}
+	return false;
+}
+
+/* The rarer kinds of exit have more to say. */
+static void take_details(struct lodge_vcpu *vcpu, u32 reason)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct lodge_exit *exit = &vcpu->exit;
+	u32 type;
+
+	switch (reason) {
+	case EXIT_REASON_EPT_VIOLATION:
+	case EXIT_REASON_EPT_MISCONFIG:
+		exit->info2 = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+		break;
+	case EXIT_REASON_EXCEPTION_NMI:
+		type = VMX_EVENT_TYPE_OF(vmx->exit_interruption);
+		if (vmx->exit_interruption & VMX_EVENT_ERROR)
+			exit->info2 = vmx_read(VMCS_EXIT_ERROR_CODE);
+		if (type == VMX_TYPE_SOFT_EXCEPTION || type == VMX_TYPE_INT1)
+			exit->next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
+		break;
+	case EXIT_REASON_MONITOR_TRAP_FLAG:
+		/* The guest's own trap waits behind ours: common code queues it. */
+		exit->info1 = vmx_read(VMCS_GUEST_PENDING_DEBUG);
+		if (exit->info1)
+			vmx_write(VMCS_GUEST_PENDING_DEBUG, 0);
+		break;
+	}
+}
+
+/* What the guest left behind: its registers, why it ended, what was not delivered. */
+static void take_exit(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct lodge_state *st = &vcpu->st;
+	struct lodge_events *ev = &vcpu->ev;
+	u32 reason = vcpu->exit.code, vectoring, blocked;
+	u64 bit = reason < 64 ? BIT_ULL(reason) : 0;
+
+	vmx->rip = vmx_read(VMCS_GUEST_RIP);
+	vmx->rsp = vmx_read(VMCS_GUEST_RSP);
+	vmx->rflags = vmx_read(VMCS_GUEST_RFLAGS);
+	st->rip = vmx->rip;
+	st->gpr[4] = vmx->rsp;
+	st->rflags = vmx->rflags;
+	blocked = vmx_read(VMCS_GUEST_INTERRUPTIBILITY);
+	vmx->interruptibility = blocked;
+	vectoring = vmx_read(VMCS_IDT_VECTORING);
+	vcpu->st_valid = 0;
+	if (vmx->control[VMX_CPU] & VMX_CPU_TPR_SHADOW)
+		vcpu->cr8 = ((u8 *)vmx->apic_page)[APIC_PAGE_TPR] >> 4;
+
+	ev->shadow = 0;
+	if (unlikely(blocked & VMX_BLOCKED_BY_STI))
+		ev->shadow = KVM_X86_SHADOW_INT_STI;
+	if (unlikely(blocked & VMX_BLOCKED_BY_MOV_SS))
+		ev->shadow |= KVM_X86_SHADOW_INT_MOV_SS;
+	ev->nmi_masked = blocked & VMX_BLOCKED_BY_NMI;
+
+	vcpu->exit.info1 = bit & QUALIFIED_EXITS ? vmx_read(VMCS_EXIT_QUALIFICATION) : 0;
+	vcpu->exit.info2 = 0;
+	vcpu->exit.next_rip = 0;
+	vcpu->exit.nr_bytes = 0;
+	if (bit & INSN_EXITS)
+		vcpu->exit.next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
+	take_details(vcpu, reason);
+
+	/* What was injected is delivered, unless it says otherwise. */
+	ev->ex.injected = false;
+	ev->irq_injected = false;
+	ev->nmi_injected = false;
+	vmx->inject = 0;
+	if (unlikely(iret_was_undone(vcpu, reason, vectoring)))
+		ev->nmi_masked = true;
+	if (unlikely(vectoring & VMX_EVENT_VALID))
+		take_idt_vectoring(vcpu, vectoring);
+	ev->soft_injected = false;
+}
+
+void vmx_enter(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmx_cpu *vc = this_cpu_ptr(&lodge_vmx_cpu);
+	u64 flush_gen;
+
+	if (unlikely(vmx->lost)) {
+		vcpu->exit.code = VMX_EXIT_VMFAIL;
+		return;
+	}
+	if (vcpu->st_dirty)
+		vmx_commit(vcpu);
+	if (vmx->msrs_changed)
+		vmx_load_msrs(vcpu);
+
+	if (unlikely(vmx->vpid_generation != vc->vpid_generation))
+		new_vpid(vmx, vc);
+	flush_gen = READ_ONCE(vcpu->vm->mem.flush_gen);
+	if (unlikely(flush_gen != vcpu->stage2_flushed)) {
+		vcpu->stage2_flushed = flush_gen;
+		vcpu->stats.tlb_flush++;
+		flush_stage2(vcpu);
+	}
+	if (unlikely(vcpu->flush_tlb)) {
+		vcpu->flush_tlb = false;
+		vcpu->stats.tlb_flush++;
+		flush_guest(vmx);
+		if (vmx->vpid_generation != vc->vpid_generation)
+			new_vpid(vmx, vc);
+	}
+
+	write_registers(vcpu);
+	if (vmx->control[VMX_CPU] & VMX_CPU_TPR_SHADOW)
+		write_tpr(vcpu);
+	if (unlikely(vmx->control_changed))
+		write_controls(vmx);
+	vmx->sw.swap_spec_ctrl = vcpu->has_spec_ctrl &&
+				 (vmx->sw.save_spec_ctrl ||
+				  vmx->sw.guest_spec_ctrl != vmx->sw.host_spec_ctrl);
+
+	switch_noinstr(vcpu);
+
+	if (unlikely(vmx->sw.failed)) {
+		vcpu->exit.code = VMX_EXIT_VMFAIL | (u32)vmx_read(VMCS_INSN_ERROR);
+		vmx_explain_failed_entry(vcpu);
+		return;
+	}
+	if (unlikely(vcpu->exit.code & VMX_EXIT_ENTRY_FAILED)) {
+		/* Nothing of the guest ran, and no event went in. */
+		vcpu->exit.info1 = vmx_read(VMCS_EXIT_QUALIFICATION);
+		if (vcpu->exit.code != (VMX_EXIT_ENTRY_FAILED | EXIT_REASON_MCE_DURING_VMENTRY))
+			vmx_explain_failed_entry(vcpu);
+		return;
+	}
+	vmx->sw.launched = true;
+	take_exit(vcpu);
+}
+
+/* Exceptions that push an error code: "Exception and Interrupt Reference". */
+#define HAS_ERROR_CODE	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
+			 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | \
+			 BIT(X86_TRAP_AC))
+
+/*
+ * Common code marked one event in vcpu->ev as injected. "Checks on VM-Execution Control
+ * Fields": an exception that has an error code must be given one in protected mode, and
+ * no other may.
+ */
+void vmx_inject(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct lodge_events *ev = &vcpu->ev;
+	bool soft = ev->soft_injected;
+	u32 inject = VMX_EVENT_VALID;
+
+	if (unlikely(vmx->lost))
+		return;
+	if (ev->ex.injected) {
+		inject |= ev->ex.vector;
+		if (soft) {
+			inject |= VMX_EVENT_TYPE(VMX_TYPE_SOFT_EXCEPTION);
+		} else {
+			inject |= VMX_EVENT_TYPE(VMX_TYPE_EXCEPTION);
+			if ((BIT(ev->ex.vector) & HAS_ERROR_CODE) &&
+			    (vcpu->st.cr0 & X86_CR0_PE)) {
+				inject |= VMX_EVENT_ERROR;
+				vmx_write(VMCS_ENTRY_ERROR_CODE,
+					  ev->ex.has_error ? ev->ex.error & 0xffff : 0);
+			}
+		}
+	} else if (ev->nmi_injected) {
+		inject |= X86_TRAP_NMI | VMX_EVENT_TYPE(VMX_TYPE_NMI);
+	} else {
+		inject |= ev->irq_vector;
+		soft |= ev->irq_soft && lodge_vmx.empty_soft_event;
+		if (soft)
+			inject |= VMX_EVENT_TYPE(VMX_TYPE_SOFT_INTERRUPT);
+		/* What the window was for goes in now; the caller opens it for what is left. */
+		vmx_control(vmx, VMX_CPU, VMX_CPU_INTERRUPT_WINDOW, false);
+	}
+	/* The frame shows RIP plus this; vmx_enter() has RIP at the instruction. */
+	if (unlikely(soft))
+		vmx_write(VMCS_ENTRY_INSN_LENGTH,
+			  ev->soft_injected ? ev->soft_rip - ev->soft_from : 0);
+	vmx->inject = inject;
+	vmx_write(VMCS_ENTRY_INTERRUPTION, inject);
+}
+
+void vmx_open_irq_window(struct lodge_vcpu *vcpu)
+{
+	vmx_control(to_vmx(vcpu), VMX_CPU, VMX_CPU_INTERRUPT_WINDOW, true);
+}
+
+/*
+ * Blocking by STI does not keep this exit away, but does keep the NMI: then the guest
+ * would never get further. The interrupt window opens one instruction later.
+ */
+void vmx_open_nmi_window(struct lodge_vcpu *vcpu)
+{
+	if (vcpu->ev.shadow & KVM_X86_SHADOW_INT_STI)
+		vmx_open_irq_window(vcpu);
+	else
+		vmx_control(to_vmx(vcpu), VMX_CPU, VMX_CPU_NMI_WINDOW, true);
+}
+
+/* With the TPR shadow; without an in-kernel local APIC every access to CR8 exits. */
+void vmx_tpr_window(struct lodge_vcpu *vcpu, bool on)
+{
+	to_vmx(vcpu)->tpr_window = on;
+}
