@@ -9,7 +9,7 @@
 # built in or unknown to that kernel.
 IMAGE_MODULES='virtio_pci virtio_console virtio_mmio virtio_blk virtio_net virtio-rng
 	tun veth bridge dummy loop vhost_net vhost_vsock lzo lzo-rle zram msr cpuid ext4'
-IMAGE_KVM_MODULES='kvm kvm-amd'
+IMAGE_KVM_MODULES='kvm kvm-amd kvm-intel'
 
 # hash_of PATH...: one hash over the names, modes and contents of files and folders.
 hash_of()
