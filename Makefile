@@ -39,7 +39,7 @@ unit: ## build and run the unit tests on this machine
 	@$(MAKE) --no-print-directory -C selftests/unit O='$(BUILD)' run
 
 .PHONY: demo
-demo: ## boot a guest in the bed (BED=host: on this machine's own SVM)
+demo: ## boot a guest in the bed (BED=vmx: on Intel, BED=host: here)
 	@O='$(BUILD)' scripts/demo $(BED)
 
 .PHONY: check
