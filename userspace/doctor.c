@@ -26,6 +26,16 @@
 #define MSR_VM_CR	0xc0010114
 #define VM_CR_SVMDIS	BIT(4)
 
+/* Intel SDM volume 3, "Enabling and Entering VMX Operation", and its capability MSRs. */
+#define MSR_FEATURE_CONTROL	0x3a
+#define FEATURE_CONTROL_LOCKED	BIT(0)
+#define FEATURE_CONTROL_VMX	BIT(2)
+#define MSR_VMX_CPU2		0x48b
+#define VMX_CPU2_EPT		(1ull << (32 + 1))
+#define VMX_CPU2_UNRESTRICTED	(1ull << (32 + 7))
+
+enum virtualization { NO_VIRTUALIZATION, SVM, VMX };
+
 static const char doctor_help[] =
 "Usage: lodge doctor\n"
 "Tell what this host has and lacks to run guests, and what to do about it.\n"
@@ -99,21 +109,53 @@ static char first_char(const char *path)
 	return c;
 }
 
-static bool disabled_by_firmware(void)
+/* False when it cannot be read: the msr driver is optional, and the module looks too. */
+static bool read_msr(u32 msr, u64 *value)
 {
 	int fd = open("/dev/cpu/0/msr", O_RDONLY | O_CLOEXEC);
-	u64 value = 0;
+	bool done;
 
 	if (fd < 0)
-		return false;	/* the msr driver is optional; the module checks too */
-	if (pread(fd, &value, sizeof(value), MSR_VM_CR) != sizeof(value))
-		value = 0;
+		return false;
+	done = pread(fd, value, sizeof(*value), msr) == sizeof(*value);
 	close(fd);
-	return value & VM_CR_SVMDIS;
+	return done;
 }
 
-/* Returns whether there is an SVM that somebody could hold. */
-static bool check_cpu(void)
+static void check_svm(void)
+{
+	u32 eax, ebx, ecx, edx;
+	u64 value;
+
+	if (read_msr(MSR_VM_CR, &value) && value & VM_CR_SVMDIS)
+		bad("enable SVM (AMD-V) in the firmware's set-up",
+		    "SVM is disabled by the firmware");
+	if (__get_cpuid(0x8000000a, &eax, &ebx, &ecx, &edx) && edx & 1)
+		good("nested paging (NPT), %u ASIDs", ebx);
+	else
+		bad("use a CPU with nested paging; in a virtual machine, let it through",
+		    "no nested paging (NPT)");
+}
+
+static void check_vmx(void)
+{
+	u64 value;
+
+	if (read_msr(MSR_FEATURE_CONTROL, &value) && value & FEATURE_CONTROL_LOCKED &&
+	    !(value & FEATURE_CONTROL_VMX))
+		bad("enable VMX (VT-x) in the firmware's set-up",
+		    "VMX is disabled by the firmware");
+	if (!read_msr(MSR_VMX_CPU2, &value))
+		skip("EPT and unrestricted guest: the module looks when it is loaded");
+	else if (value & VMX_CPU2_EPT && value & VMX_CPU2_UNRESTRICTED)
+		good("nested paging (EPT), unrestricted guest");
+	else
+		bad("use a CPU of 2010 or later; in a virtual machine, let EPT through",
+		    "no EPT, or no unrestricted guest");
+}
+
+/* What there is that somebody could hold. */
+static enum virtualization check_cpu(void)
 {
 	u32 eax, ebx, ecx, edx;
 	char vendor[13] = "";
@@ -122,21 +164,19 @@ static bool check_cpu(void)
 	memcpy(vendor, &ebx, 4);
 	memcpy(vendor + 4, &edx, 4);
 	memcpy(vendor + 8, &ecx, 4);
-	if (!__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) || !(ecx & BIT(2))) {
-		bad("use an AMD CPU, or nested virtualization, or the emulated host of scripts/bed",
-		    "CPU (%s): no SVM", vendor);
-		return false;
+	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && ecx & BIT(2)) {
+		good("CPU (%s): SVM", vendor);
+		check_svm();
+		return SVM;
 	}
-	good("CPU (%s): SVM", vendor);
-	if (disabled_by_firmware())
-		bad("enable SVM (AMD-V) in the firmware's set-up",
-		    "SVM is disabled by the firmware");
-	if (__get_cpuid(0x8000000a, &eax, &ebx, &ecx, &edx) && edx & 1)
-		good("nested paging (NPT), %u ASIDs", ebx);
-	else
-		bad("use a CPU with nested paging; in a virtual machine, let it through",
-		    "no nested paging (NPT)");
-	return true;
+	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && ecx & BIT(5)) {
+		good("CPU (%s): VMX", vendor);
+		check_vmx();
+		return VMX;
+	}
+	bad("use a CPU with SVM or VMX, or nested virtualization, or the emulated host of scripts/bed",
+	    "CPU (%s): neither SVM nor VMX", vendor);
+	return NO_VIRTUALIZATION;
 }
 
 static void check_fpu(void)
@@ -151,8 +191,25 @@ static void check_fpu(void)
 		    "the kernel does not use XSAVE");
 }
 
-/* Whoever else may have SVM switched on. */
-static void check_holder(void)
+/* KVM's own is EBUSY for us on SVM; on VMX both can have machines. */
+static void check_kvm_amd(void)
+{
+	char users = first_char("/sys/module/kvm_amd/refcnt");
+	/* From 6.12 on KVM switches SVM on at load unless told not to. */
+	bool at_load = first_char("/sys/module/kvm/parameters/enable_virt_at_load") == 'Y';
+
+	if (users && users != '0')
+		bad("end KVM's virtual machines, then 'modprobe -r kvm_amd'",
+		    "KVM holds SVM: it has machines running");
+	else if (at_load)
+		bad("'modprobe -r kvm_amd', or load kvm with enable_virt_at_load=0",
+		    "KVM holds SVM since it was loaded");
+	else
+		good("kvm_amd is loaded, but holds SVM only while its machines run");
+}
+
+/* Whoever else may have it switched on. */
+static void check_holder(enum virtualization kind)
 {
 	static const struct {
 		const char *sysfs;
@@ -163,32 +220,26 @@ static void check_holder(void)
 		  "'modprobe -r vboxnetadp vboxnetflt vboxdrv'" },
 		{ "/sys/module/vmmon", "VMware", "'modprobe -r vmmon'" },
 	};
+	const char *name = kind == SVM ? "SVM" : "VMX";
 	bool found = false;
 
 	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
 		if (!exists(others[i].sysfs))
 			continue;
 		found = true;
-		note(others[i].remedy, "%s is loaded, and holds SVM while its machines run",
-		     others[i].name);
+		note(others[i].remedy, "%s is loaded, and holds %s while its machines run",
+		     others[i].name, name);
 	}
-	if (exists("/sys/module/kvm_amd")) {
-		char users = first_char("/sys/module/kvm_amd/refcnt");
-		/* From 6.12 on KVM switches SVM on at load unless told not to. */
-		bool at_load = first_char("/sys/module/kvm/parameters/enable_virt_at_load") == 'Y';
-
+	if (kind == SVM && exists("/sys/module/kvm_amd")) {
 		found = true;
-		if (users && users != '0')
-			bad("end KVM's virtual machines, then 'modprobe -r kvm_amd'",
-			    "KVM holds SVM: it has machines running");
-		else if (at_load)
-			bad("'modprobe -r kvm_amd', or load kvm with enable_virt_at_load=0",
-			    "KVM holds SVM since it was loaded");
-		else
-			good("kvm_amd is loaded, but holds SVM only while its machines run");
+		check_kvm_amd();
+	}
+	if (kind == VMX && exists("/sys/module/kvm_intel")) {
+		found = true;
+		good("kvm_intel is loaded; lodge can use VMX beside it");
 	}
 	if (!found)
-		good("nobody else is there to hold SVM");
+		good("nobody else is there to hold %s", name);
 }
 
 /* Returns whether the module could be built here; @needed: for want of one. */
@@ -283,7 +334,7 @@ static void check_defaults(const char *release)
 int doctor_main(int argc, char **argv)
 {
 	struct utsname name;
-	bool has_svm;
+	enum virtualization kind;
 
 	if (argc > 1 && !strcmp(argv[1], "--help")) {
 		printf("%s", doctor_help);
@@ -292,12 +343,12 @@ int doctor_main(int argc, char **argv)
 	if (argc > 1)
 		bad_input("doctor takes no options, but got '%s'", argv[1]);
 	uname(&name);
-	has_svm = check_cpu();
+	kind = check_cpu();
 	check_fpu();
-	if (has_svm)
-		check_holder();
+	if (kind)
+		check_holder(kind);
 	else
-		skip("who holds SVM: needs a CPU that has it");
+		skip("who holds it: needs a CPU that has it");
 	if (check_module(name.release))
 		check_node();
 	else
