@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A guest of lodge's and one of KVM's take turns on one CPU: each must find its own
+ * registers and MSRs, and the host its own. Where both cannot have guests at the same
+ * time, lodge says EBUSY, and the test is skipped.
+ */
+#define _GNU_SOURCE
+#include <sched.h>
+#include <stdlib.h>
+
+#include <kselftest_harness.h>
+
+#include "guest.h"
+#include "test_vm.h"
+
+#define KVM_NODE		"/dev/kvm"
+#define SWITCHES		1000
+
+#define MSR_LSTAR		0xc0000082
+#define MSR_STAR		0xc0000081
+#define MSR_KERNEL_GS_BASE	0xc0000102
+#define MSR_SYSENTER_EIP	0x176
+#define PORT			0x80
+
+/* Counts, and looks whether everything else is as it was left. */
+static void guest_counts(u64 own)
+{
+	u64 xmm, i;
+
+	wrmsr(MSR_STAR, own << 32);
+	wrmsr(MSR_LSTAR, own);
+	wrmsr(MSR_KERNEL_GS_BASE, own + 1);
+	wrmsr(MSR_SYSENTER_EIP, own + 2);
+	asm volatile("movq %0, %%xmm7" : : "r"(own + 3));
+	for (i = 0;; i++) {
+		port_out8(PORT, i);
+		GUEST_ASSERT_EQ(own << 32, rdmsr(MSR_STAR));
+		GUEST_ASSERT_EQ(own, rdmsr(MSR_LSTAR));
+		GUEST_ASSERT_EQ(own + 1, rdmsr(MSR_KERNEL_GS_BASE));
+		GUEST_ASSERT_EQ(own + 2, rdmsr(MSR_SYSENTER_EIP));
+		asm volatile("movq %%xmm7, %0" : "=r"(xmm));
+		GUEST_ASSERT_EQ(own + 3, xmm);
+	}
+}
+
+static void pin(void)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(0, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		TEST_DIE("sched_setaffinity: %m");
+}
+
+/* A VM on @node; false: somebody else has the hardware. */
+static bool create_on(const char *node, struct test_vm *vm, struct test_vcpu *vcpu, u64 own)
+{
+	int device = open(node, O_RDWR | O_CLOEXEC), fd;
+
+	if (device < 0)
+		return false;
+	fd = __dev_ioctl(device, KVM_CREATE_VM, 0);
+	close(device);
+	if (fd < 0)
+		return false;
+	close(fd);
+	setenv("LODGE_DEVICE", node, 1);
+	vm_with_vcpu(vm, vcpu, guest_counts, own);
+	return true;
+}
+
+static void take_turns(struct __test_metadata *_metadata, struct test_vcpu vcpu[2])
+{
+	unsigned int i, n;
+
+	for (i = 0; i < SWITCHES; i++) {
+		for (n = 0; n < 2; n++) {
+			vcpu_run_expect(&vcpu[n], KVM_EXIT_IO);
+			ASSERT_EQ(PORT, vcpu[n].run->io.port);
+			ASSERT_EQ(i & 0xff, *(u8 *)io_data(&vcpu[n]));
+		}
+	}
+}
+
+/* KVM's first: lodge finds the hardware in use, as after KVM took it at its load. */
+TEST(turns)
+{
+	char *own = strdup(test_device());
+	struct test_vcpu vcpu[2];
+	struct test_vm vm[2];
+
+	if (test_device_is_kvm())
+		SKIP(return, "KVM is not the one under test");
+	pin();
+	if (!create_on(KVM_NODE, &vm[0], &vcpu[0], 0x1000))
+		SKIP(return, "no KVM here that works");
+	if (!create_on(own, &vm[1], &vcpu[1], 0x2000)) {
+		vcpu_destroy(&vcpu[0]);
+		vm_destroy(&vm[0]);
+		SKIP(return, "only one of them can have guests");
+	}
+	take_turns(_metadata, vcpu);
+
+	/* KVM goes, and with it what it had switched on for both. */
+	vcpu_destroy(&vcpu[0]);
+	vm_destroy(&vm[0]);
+	vcpu_run_expect(&vcpu[1], KVM_EXIT_IO);
+	ASSERT_EQ(SWITCHES & 0xff, *(u8 *)io_data(&vcpu[1]));
+
+	/* It comes back, if it can while lodge has guests. */
+	if (create_on(KVM_NODE, &vm[0], &vcpu[0], 0x3000)) {
+		vcpu_run_expect(&vcpu[0], KVM_EXIT_IO);
+		vcpu_run_expect(&vcpu[1], KVM_EXIT_IO);
+		ASSERT_EQ((SWITCHES + 1) & 0xff, *(u8 *)io_data(&vcpu[1]));
+		vcpu_run_expect(&vcpu[0], KVM_EXIT_IO);
+		ASSERT_EQ(1, *(u8 *)io_data(&vcpu[0]));
+		vcpu_destroy(&vcpu[0]);
+		vm_destroy(&vm[0]);
+	}
+	vcpu_destroy(&vcpu[1]);
+	vm_destroy(&vm[1]);
+	free(own);
+}
+
+TEST_HARNESS_MAIN
