@@ -392,10 +392,13 @@ TEST_F(pv, exit_hypercall)
 	ASSERT_NE(5, regs.rax);
 }
 
-/* 32-bit code: the arguments and the result have 32 bits. */
+/* 32-bit code: the arguments and the result have 32 bits. Carry: this CPU has VMCALL. */
 GUEST_CODE(call32, ".code32",
 	   "movl $12, %eax; movl $0x3000, %ebx; movl $1, %ecx; movl $7, %edx\n"
+	   "jc 1f\n"
 	   "vmmcall\n"
+	   "hlt\n"
+	   "1: vmcall\n"
 	   "hlt");
 
 TEST_F(pv, exit_hypercall_32)
@@ -411,6 +414,9 @@ TEST_F(pv, exit_hypercall_32)
 	vm_ioctl(&self->vm, KVM_ENABLE_CAP, &cap);
 	vm_place(&self->vm, GUEST_BLOB, call32, call32_end);
 	vcpu_setup_prot32(vcpu, GUEST_BLOB);
+	vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
+	regs.rflags |= test_cpu_has_vmcall;
+	vcpu_ioctl(vcpu, KVM_SET_REGS, &regs);
 	vcpu_run_expect(vcpu, KVM_EXIT_HYPERCALL);
 	ASSERT_EQ(0, run->hypercall.longmode);
 	ASSERT_EQ(0x3000, run->hypercall.args[0]);

@@ -177,7 +177,10 @@ static void guest_work(u64 arg __maybe_unused)
 		from = &from;
 		port_out8(0x80, 0);
 		guest_halt();
-		asm volatile("vmmcall" : : "a"(12345) : "memory");
+		if (test_cpu_has_vmcall)
+			asm volatile("vmcall" : : "a"(12345) : "memory");
+		else
+			asm volatile("vmmcall" : : "a"(12345) : "memory");
 		VOLATILE(u8, GUEST_HOLE) = 1;
 		asm volatile("outsb" : "+S"(from) : "d"(0x80) : "memory");
 	}

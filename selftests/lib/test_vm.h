@@ -78,6 +78,7 @@ const char *test_device(void);
 bool test_device_is_kvm(void);
 /* LODGE_SLOW: how many times slower than usual all is here. */
 unsigned int test_slowness(void);
+extern bool test_cpu_has_vmcall;
 int device_open(void);
 int device_cap(int device_fd, long cap);
 

@@ -4,6 +4,7 @@
  * descriptor tables and the program's own image in it, slots. Called by the
  * tests; no locks.
  */
+#include <cpuid.h>
 #include <elf.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -52,6 +53,18 @@ bool test_device_is_kvm(void)
 
 	return stat(test_device(), &st) == 0 && S_ISCHR(st.st_mode) &&
 	       minor(st.st_rdev) == KVM_MISC_MINOR;
+}
+
+/* Which of VMCALL and VMMCALL this CPU has. */
+bool test_cpu_has_vmcall;
+
+__constructor
+static void look_at_cpu(void)
+{
+	unsigned int eax, ebx, ecx, edx;
+
+	__cpuid(1, eax, ebx, ecx, edx);
+	test_cpu_has_vmcall = ecx & (1 << 5);
 }
 
 /*
