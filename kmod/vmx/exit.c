@@ -15,6 +15,7 @@
 
 #include "../kernel_compat.h"
 #include "../debug.h"
+#include "../events.h"
 #include "../exits.h"
 #include "../memory.h"
 #include "../pv.h"
@@ -295,6 +296,9 @@ enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
 		lodge_host_machine_check();
 		return LODGE_REENTER;
 	case EXIT_REASON_INTERRUPT_WINDOW:
+		/* User space waits for it: what follows the window tells it. */
+		if (unlikely(lodge_wants_irq_window(vcpu)))
+			return LODGE_SLOW;
 		return vmx_exit_interrupt_window(vcpu);
 	case EXIT_REASON_NMI_WINDOW:
 		return vmx_exit_nmi_window(vcpu);
