@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What common code does for an exit, whichever backend reports it (exits.c, msr_filter.c, io.c,
- * emulation.c). Called by the backends' exit handlers after the window unless a
+ * task_switch.c, emulation.c). Called by the backends' exit handlers after the window unless a
  * comment says "any tier". All return LODGE_REENTER, LODGE_TO_USER or an errno.
  */
 #ifndef LODGE_EXITS_H
@@ -75,6 +75,24 @@ int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *
 int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, const void *data);
 int lodge_mmio_read(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, void *data);
 int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const void *data);
+
+/* task_switch.c: what made the CPU want one, in the order that it gives them numbers */
+enum lodge_switch_source {
+	LODGE_SWITCH_CALL, LODGE_SWITCH_IRET, LODGE_SWITCH_JMP,
+	LODGE_SWITCH_GATE,	/* an event, by a task gate in the IDT */
+};
+
+struct lodge_task_switch {
+	u16 selector;		/* of the new TSS */
+	enum lodge_switch_source source;
+	bool external;		/* no instruction asked for the event */
+	bool has_error;
+	u32 error;
+	u32 next_rip;		/* where the old task goes on */
+};
+
+/* Switches, or queues the exception that comes of it. As an exit handler. */
+int lodge_task_switch(struct lodge_vcpu *vcpu, const struct lodge_task_switch *cause);
 
 /* emulation.c: executes the instruction at RIP in software */
 int lodge_emulate(struct lodge_vcpu *vcpu);

@@ -190,11 +190,26 @@ static int vmx_exit_ept_misconfig(struct lodge_vcpu *vcpu)
 	return -EIO;
 }
 
-/* A switch by a task gate or a far jump or call to a TSS: nothing here can do one. */
+/*
+ * "Exit Qualification for Task Switches". A task gate's event is in the IDT-vectoring
+ * information: RIP counts, unless it came from an instruction.
+ */
 static int vmx_exit_task_switch(struct lodge_vcpu *vcpu)
 {
-	return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_EMULATION,
-					 vcpu->exit.code, vcpu->exit.info1);
+	u64 q = vcpu->exit.info1;
+	u32 event = vcpu->exit.info2;
+	struct lodge_task_switch cause = {
+		.selector = VMX_TASK_SELECTOR(q),
+		.source = VMX_TASK_SOURCE(q),
+		.next_rip = vcpu->exit.next_rip ?: vcpu->st.rip,
+	};
+
+	if (cause.source == LODGE_SWITCH_GATE && (event & VMX_EVENT_VALID)) {
+		cause.external = !vmx_is_soft(event) || VMX_EVENT_TYPE_OF(event) == VMX_TYPE_INT1;
+		cause.has_error = event & VMX_EVENT_ERROR;
+		cause.error = vcpu->ev.ex.error;
+	}
+	return lodge_task_switch(vcpu, &cause);
 }
 
 /* The CPU did not enter: vcpu->st is as it was, and user space may set it right. */

@@ -19,6 +19,7 @@
 #include "../guest_time.h"
 #include "../debug.h"
 #include "../events.h"
+#include "../exits.h"
 #include "vmx.h"
 
 /* The kernel's decision to use it; newer ones have only "the CPU can". */
@@ -417,6 +418,11 @@ static void take_details(struct lodge_vcpu *vcpu, u32 reason)
 		if (vmx->exit_interruption & VMX_EVENT_ERROR)
 			exit->info2 = vmx_read(VMCS_EXIT_ERROR_CODE);
 		if (type == VMX_TYPE_SOFT_EXCEPTION || type == VMX_TYPE_INT1)
+			exit->next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
+		break;
+	case EXIT_REASON_TASK_SWITCH:
+		exit->info2 = vmx_read(VMCS_IDT_VECTORING);
+		if (VMX_TASK_SOURCE(exit->info1) != LODGE_SWITCH_GATE || vmx_is_soft(exit->info2))
 			exit->next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
 		break;
 	case EXIT_REASON_MONITOR_TRAP_FLAG:

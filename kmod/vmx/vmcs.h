@@ -185,6 +185,12 @@ enum vmcs_field {
 #define VMX_EVENT_NMI_UNBLOCKED		BIT(12)
 #define VMX_EVENT_VALID			BIT(31)
 
+/* Did an instruction raise the event, so that it has a length? */
+static inline bool vmx_is_soft(u32 event)
+{
+	return (event & VMX_EVENT_VALID) && VMX_EVENT_TYPE_OF(event) >= VMX_TYPE_SOFT_INTERRUPT;
+}
+
 /* VMCS_GUEST_INTERRUPTIBILITY */
 #define VMX_BLOCKED_BY_STI		BIT(0)
 #define VMX_BLOCKED_BY_MOV_SS		BIT(1)
@@ -205,6 +211,10 @@ enum vmcs_field {
 #define VMX_IO_IN			BIT(3)
 #define VMX_IO_STRING			BIT(4)
 #define VMX_IO_PORT(q)			((u16)((q) >> 16))
+
+/* ... of a task switch: the source is enum lodge_switch_source */
+#define VMX_TASK_SELECTOR(q)		((u16)(q))
+#define VMX_TASK_SOURCE(q)		(((q) >> 30) & 3)
 
 /* ... of an EPT violation */
 #define VMX_EPT_WRITE			BIT(1)
