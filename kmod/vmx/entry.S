@@ -25,6 +25,7 @@
 #define SW_SAVE_SPEC_CTRL	28
 #define SW_LAUNCHED		32
 #define SW_FAILED		36
+#define SW_VERW			40
 
 #define FIELD_HOST_RSP		0x6c14
 
@@ -44,12 +45,19 @@
 #define GPR_R14	112
 #define GPR_R15	120
 
-#ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
+/* The kernel's decision to clear the branch history, under its several names. */
+#if defined(X86_FEATURE_CLEAR_BHB_VMEXIT)
+#define LODGE_CLEAR_BHB		X86_FEATURE_CLEAR_BHB_VMEXIT
+#elif defined(X86_FEATURE_CLEAR_BHB_LOOP_ON_VMEXIT)
+#define LODGE_CLEAR_BHB		X86_FEATURE_CLEAR_BHB_LOOP_ON_VMEXIT
+#elif defined(X86_FEATURE_CLEAR_BHB_LOOP)
+#define LODGE_CLEAR_BHB		X86_FEATURE_CLEAR_BHB_LOOP
+#endif
+
 	/* VERW wants a selector in memory; newer kernels keep theirs to themselves. */
 	.section .rodata
 	.balign 2
 SYM_DATA_LOCAL(lodge_vmx_verw_sel, .word __KERNEL_DS)
-#endif
 
 	.section .noinstr.text, "ax"
 
@@ -83,7 +91,8 @@ SYM_FUNC_START(lodge_vmx_switch)
 	xor	%edx, %edx
 	wrmsr
 2:
-	/* Into the carry flag, which neither MOV nor VERW changes. */
+	/* Into the zero flag, which BT leaves alone, and into the carry flag. MOV keeps both. */
+	cmpl	$0, SW_VERW(%rdi)
 	btl	$0, SW_LAUNCHED(%rdi)
 
 	mov	SW_GPR(%rdi), %rdi
@@ -103,11 +112,10 @@ SYM_FUNC_START(lodge_vmx_switch)
 	mov	GPR_R15(%rdi), %r15
 	mov	GPR_RDI(%rdi), %rdi
 
-#ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
-	ALTERNATIVE "jmp 3f", "", X86_FEATURE_CLEAR_CPU_BUF_VM
+	/* Last, as what is loaded after it is in the CPU's buffers again. It keeps CF. */
+	je	3f
 	verw	lodge_vmx_verw_sel(%rip)
 3:
-#endif
 	/* What follows the exit has the stack as it is here. */
 	UNWIND_HINT_SAVE
 	jnc	4f
@@ -165,6 +173,12 @@ SYM_INNER_LABEL_ALIGN(lodge_vmx_exited, SYM_L_GLOBAL)
 	/* The test above may be mispredicted: nothing goes on before the MSR is right. */
 	lfence
 
+#ifdef LODGE_CLEAR_BHB
+	ALTERNATIVE "jmp 7f", "", LODGE_CLEAR_BHB
+	call	lodge_vmx_clear_bhb
+7:
+#endif
+
 	/* Guest values left in registers could feed the host's speculation. */
 	xor	%eax, %eax
 	xor	%ecx, %ecx
@@ -198,3 +212,43 @@ SYM_INNER_LABEL_ALIGN(lodge_vmx_exited, SYM_L_GLOBAL)
 	pop	%rdi
 	jmp	.Lsave
 SYM_FUNC_END(lodge_vmx_switch)
+
+#ifdef LODGE_CLEAR_BHB
+/*
+ * Twenty-five taken branches, and six calls and their returns, take the place of the
+ * guest's in the branch history: Intel, "Branch History Injection and Intra-mode Branch
+ * Target Injection", the software sequence. Each return is in the second half of its
+ * cache line (ITS). Changes RAX and RCX.
+ */
+SYM_FUNC_START_LOCAL(lodge_vmx_clear_bhb)
+	mov	$5, %ecx
+	ANNOTATE_INTRA_FUNCTION_CALL
+	call	.Louter
+	jmp	.Lcleared
+
+	.balign	64, 0xcc
+	.skip	32, 0xcc
+.Louter:
+	ANNOTATE_INTRA_FUNCTION_CALL
+	call	.Linner
+	RET
+
+	.balign	64, 0xcc
+	.skip	16, 0xcc
+.Linner:
+	mov	$5, %eax
+.Lbranch:
+	jmp	.Lcount
+	nop
+.Lcount:
+	sub	$1, %eax
+	jnz	.Lbranch
+	sub	$1, %ecx
+	jnz	.Louter
+	RET
+.Lcleared:
+	lfence
+	RET
+SYM_FUNC_END(lodge_vmx_clear_bhb)
+STACK_FRAME_NON_STANDARD(lodge_vmx_clear_bhb)
+#endif

@@ -37,6 +37,7 @@ static_assert(offsetof(struct vmx_switch, swap_spec_ctrl) == 24);
 static_assert(offsetof(struct vmx_switch, save_spec_ctrl) == 28);
 static_assert(offsetof(struct vmx_switch, launched) == 32);
 static_assert(offsetof(struct vmx_switch, failed) == 36);
+static_assert(offsetof(struct vmx_switch, verw) == 40);
 
 /* Where in the virtual-APIC page the TPR is: Intel SDM volume 3, "Virtual APIC State". */
 #define APIC_PAGE_TPR	0x80
@@ -137,7 +138,7 @@ static void open_barriers(struct lodge_vcpu *vcpu, struct vmx_cpu *vc)
 	}
 
 	/* What the host has read since the last window is not for the guest (L1TF). */
-	if (boot_cpu_has_bug(X86_BUG_L1TF) && boot_cpu_has(X86_FEATURE_FLUSH_L1D))
+	if (lodge_vmx.flush_l1d)
 		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
 
 #ifdef X86_FEATURE_IBPB_EXIT_TO_USER
@@ -519,9 +520,11 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 		write_tpr(vcpu);
 	if (unlikely(vmx->control_changed))
 		write_controls(vmx);
-	vmx->sw.swap_spec_ctrl = vcpu->has_spec_ctrl &&
-				 (vmx->sw.save_spec_ctrl ||
-				  vmx->sw.guest_spec_ctrl != vmx->sw.host_spec_ctrl);
+	/* A guest that has no SPEC_CTRL runs with the host's, or else with 0. */
+	vmx->sw.swap_spec_ctrl = lodge_vmx.write_ibrs ||
+				 (vcpu->has_spec_ctrl &&
+				  (vmx->sw.save_spec_ctrl ||
+				   vmx->sw.guest_spec_ctrl != vmx->sw.host_spec_ctrl));
 
 	switch_noinstr(vcpu);
 

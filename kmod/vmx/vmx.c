@@ -7,11 +7,13 @@
 #define pr_fmt(fmt) "lodge: " fmt
 
 #include <linux/bitmap.h>
+#include <linux/cpu.h>
 #include <linux/io.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
+#include <asm/processor.h>
 #include <asm/processor-flags.h>
 #include <asm/segment.h>
 #include <asm/trapnr.h>
@@ -168,6 +170,61 @@ static bool probe_ept(void)
 	return true;
 }
 
+/*
+ * VERW clears the buffers that MDS, TAA, RFDS and the like read: where the kernel does it for
+ * itself, or, without need of that, for guests that reach devices (MMIO Stale Data).
+ */
+static bool wants_verw(void)
+{
+#ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
+	if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF_VM))
+		return true;
+#endif
+#ifdef X86_FEATURE_CLEAR_CPU_BUF
+	if (boot_cpu_has(X86_FEATURE_CLEAR_CPU_BUF))
+		return true;
+#endif
+	return boot_cpu_has_bug(X86_BUG_MMIO_STALE_DATA) && !cpu_mitigations_off();
+}
+
+/* Is what the host has in its L1 data cache open to guests (L1TF)? */
+static bool wants_l1d_flush(void)
+{
+	u64 caps = 0;
+
+	if (!boot_cpu_has_bug(X86_BUG_L1TF) || cpu_mitigations_off())
+		return false;
+#if LODGE_HAVE_L1TF
+	if (l1tf_mitigation == L1TF_MITIGATION_OFF)
+		return false;
+#endif
+	if (boot_cpu_has(X86_FEATURE_ARCH_CAPABILITIES))
+		rdmsrl_safe(MSR_IA32_ARCH_CAPABILITIES, &caps);
+	return !(caps & ARCH_CAP_SKIP_VMENTRY_L1DFLUSH);
+}
+
+/* What this CPU needs against guests, where the kernel's boot parameters do not say no. */
+static void probe_mitigations(void)
+{
+	struct vmx_features *f = &lodge_vmx;
+	struct lodge_stage2_format *s2 = &lodge_vmx_backend.stage2;
+
+	f->verw = wants_verw();
+	f->flush_l1d = wants_l1d_flush();
+	if (f->flush_l1d && !boot_cpu_has(X86_FEATURE_FLUSH_L1D)) {
+		f->flush_l1d = false;
+		pr_warn("the L1 data cache is open to guests (L1TF), and the CPU's microcode cannot flush it\n");
+	}
+	/*
+	 * Intel, "Indirect Branch Restricted Speculation": where it is not the enhanced kind,
+	 * only a write after the exit keeps the guest's branches from steering the host's.
+	 */
+	f->write_ibrs = boot_cpu_has(X86_FEATURE_KERNEL_IBRS);
+	/* A guest that changes the size of a page it executes from stops the whole machine. */
+	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off())
+		s2->max_level = 1;
+}
+
 /* CPUID says so, but the firmware or the kernel may have said no. */
 static bool has_vmx(void)
 {
@@ -201,6 +258,7 @@ static int vmx_probe(void)
 	f->tsc_scaling = vmx_can(VMX_CPU2, VMX_CPU2_TSC_SCALING);
 	if (f->tsc_scaling)
 		lodge_tsc_scaling(VMX_TSC_RATIO_BITS, ~0ull);
+	probe_mitigations();
 
 	if (vmx_alloc_cpus()) {
 		vmx_free_cpus();
@@ -379,6 +437,7 @@ static int vmx_vcpu_create(struct lodge_vcpu *vcpu)
 	*(u32 *)vmx->vmcs = lodge_vmx.revision;
 	vmx->vmcs_pa = virt_to_phys(vmx->vmcs);
 	vmx->sw.gpr = vcpu->st.gpr;
+	vmx->sw.verw = lodge_vmx.verw;
 	init_controls(vcpu);
 	return 0;
 }

@@ -27,6 +27,7 @@ struct vmx_switch {
 	u32 save_spec_ctrl;	/* 28: the guest may have written it: read it back */
 	u32 launched;		/* 32: VMRESUME, not VMLAUNCH */
 	u32 failed;		/* 36: set when the instruction failed */
+	u32 verw;		/* 40: clear the CPU's buffers before the guest */
 };
 
 /* The controls, in vmx->control[] and lodge_vmx.allowed1[]. */
@@ -113,6 +114,9 @@ struct vmx_features {
 	bool perf_global;	/* host's counters can be stopped in the guest */
 	bool tsc_scaling;
 	bool empty_soft_event;	/* a soft interrupt of no length can be injected */
+	bool flush_l1d;		/* before each window */
+	bool verw;		/* before each entry */
+	bool write_ibrs;	/* SPEC_CTRL after each exit, even if it has the right value */
 };
 
 extern struct vmx_features lodge_vmx __ro_after_init;
