@@ -16,6 +16,7 @@
 #include <asm/trapnr.h>
 
 #include "kernel_compat.h"
+#include "check.h"
 #include "debug.h"
 #include "exits.h"
 #include "memory.h"
@@ -376,6 +377,12 @@ int lodge_exit_shutdown(struct lodge_vcpu *vcpu)
 {
 	vcpu->run->exit_reason = KVM_EXIT_SHUTDOWN;
 	return LODGE_TO_USER;
+}
+
+void lodge_rule_broken(struct lodge_vcpu *vcpu, const char *rule)
+{
+	trace_lodge_rule_broken(vcpu->id, rule);
+	pr_err_ratelimited("vCPU %u: entry: %s\n", vcpu->id, rule);
 }
 
 int lodge_exit_internal_error(struct lodge_vcpu *vcpu, u32 suberror, u64 d0, u64 d1)

@@ -43,6 +43,21 @@ TRACE_EVENT(lodge_exit,
 		  __entry->code, __entry->rip, __entry->info1, __entry->info2)
 );
 
+/* A rule of the manual's for an entry that the control block breaks: check.h. */
+TRACE_EVENT(lodge_rule_broken,
+	TP_PROTO(u32 vcpu, const char *rule),
+	TP_ARGS(vcpu, rule),
+	TP_STRUCT__entry(
+		__field(u32, vcpu)
+		__array(char, rule, 80)
+	),
+	TP_fast_assign(
+		__entry->vcpu = vcpu;
+		strscpy(__entry->rule, rule, sizeof(__entry->rule));
+	),
+	TP_printk("vcpu %u %s", __entry->vcpu, __entry->rule)
+);
+
 TRACE_EVENT(lodge_fault,
 	TP_PROTO(u32 vcpu, u64 gpa, u32 access, int result),
 	TP_ARGS(vcpu, gpa, access, result),

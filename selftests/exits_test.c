@@ -341,6 +341,46 @@ TEST_F(exits, fail_entry)
 	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);
 }
 
+#define TRACING	"/sys/kernel/tracing/"
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC);
+	int r = fd < 0 ? -1 : (int)write(fd, text, strlen(text));
+
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+/* The rule that such a state breaks has a tracepoint. */
+TEST_F(exits, fail_entry_is_explained)
+{
+	static const char event[] = TRACING "events/lodge/lodge_rule_broken/enable";
+	static char trace[0x10000];
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	int fd;
+
+	if (test_device_is_kvm() || write_file(event, "1") < 0)
+		SKIP(return, "no tracepoint of lodge's: %m");
+	write_file(TRACING "trace", "");
+	vcpu_setup_long(&self->vcpu, guest_halts, 0);
+	vcpu_ioctl(&self->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cs.db = 1;
+	vcpu_ioctl(&self->vcpu, KVM_SET_SREGS, &sregs);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_FAIL_ENTRY);
+	write_file(event, "0");
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &regs);
+	if (regs.rip != (uintptr_t)guest_halts)
+		SKIP(return, "this CPU has lost the state that it refuses");
+	fd = open(TRACING "trace", O_RDONLY);
+	ASSERT_LE(0, fd);
+	ASSERT_LT(0, read(fd, trace, sizeof(trace) - 1));
+	close(fd);
+	EXPECT_TRUE(strstr(trace, "CS with L and D"));
+}
+
 static void guest_spins_closed(u64 arg __maybe_unused)
 {
 	guest_cli();

@@ -2,7 +2,8 @@
 /*
  * Why VMRUN refused a VMCB: the rules of AMD APM volume 2, "Canonicalization and
  * Consistency Checks", each violated one named in the log. Called by svm/exit.c on the
- * vCPU's thread, after a failed entry. Changes nothing.
+ * vCPU's thread, after a failed entry; by svm/run.c before each, in a debug build. Changes
+ * nothing.
  */
 #define pr_fmt(fmt) "lodge: " fmt
 
@@ -11,34 +12,11 @@
 #include <asm/processor-flags.h>
 
 #include "../kernel_compat.h"
+#include "../check.h"
 #include "../state.h"
 #include "svm.h"
 
-/* One rule: what must hold, and what is to be said when it does not. */
-#define RULE(holds, text)							\
-do {										\
-	if (!(holds)) {								\
-		pr_err_ratelimited("vCPU %u: VMRUN: %s\n", vcpu->id, text);	\
-		broken++;							\
-	}									\
-} while (0)
-
 #define EFER_DEFINED	(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX | EFER_SVME | EFER_FFXSR)
-
-static bool pat_valid(u64 pat)
-{
-	unsigned int i;
-
-	for (i = 0; i < 8; i++, pat >>= 8)
-		if ((pat & 0xff) > 7 || (pat & 0xff) == 2 || (pat & 0xff) == 3)
-			return false;
-	return true;
-}
-
-static bool within_maxphyaddr(u64 pa)
-{
-	return !(pa >> boot_cpu_data.x86_phys_bits);
-}
 
 static unsigned int check_save(struct lodge_vcpu *vcpu)
 {
@@ -87,9 +65,14 @@ static unsigned int check_control(struct lodge_vcpu *vcpu)
 	return broken;
 }
 
+unsigned int svm_check_entry(struct lodge_vcpu *vcpu)
+{
+	return check_save(vcpu) + check_control(vcpu);
+}
+
 void svm_explain_failed_entry(struct lodge_vcpu *vcpu)
 {
-	if (!(check_save(vcpu) + check_control(vcpu)))
+	if (!svm_check_entry(vcpu))
 		pr_err_ratelimited("vCPU %u: VMRUN failed, but breaks no rule that is known here\n",
 				   vcpu->id);
 }

@@ -13,6 +13,7 @@
 #include <uapi/asm/svm.h>
 
 #include "../kernel_compat.h"
+#include "../check.h"
 #include "../guest_time.h"
 #include "../debug.h"
 #include "../events.h"
@@ -415,6 +416,8 @@ void svm_enter(struct lodge_vcpu *vcpu)
 				 (svm->sw.save_spec_ctrl ||
 				  svm->sw.guest_spec_ctrl != svm->sw.host_spec_ctrl);
 
+	if (LODGE_CHECK_ENTRIES)
+		svm_check_entry(vcpu);
 	svm_switch_noinstr(&svm->sw);
 	svm_take_exit(vcpu);
 }

@@ -146,6 +146,8 @@ int svm_exit(struct lodge_vcpu *vcpu);
 
 /* svm/check.c: the log says which rules the VMCB breaks */
 void svm_explain_failed_entry(struct lodge_vcpu *vcpu);
+/* How many rules the VMCB breaks. */
+unsigned int svm_check_entry(struct lodge_vcpu *vcpu);
 
 /* svm/svm.c */
 void svm_intercept_drs(struct svm_vcpu *svm, bool on);

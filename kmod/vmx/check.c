@@ -2,7 +2,8 @@
 /*
  * Why a VM entry failed: the rules of Intel SDM volume 3, "VM Entries", applied to what
  * the VMCS has, each violated one named in the log. Called by vmx/run.c after a failed
- * entry, in the window, with interrupts off and the VMCS current. Changes nothing.
+ * entry, and before each in a debug build: in the window, with interrupts off and the VMCS
+ * current. Changes nothing.
  */
 #define pr_fmt(fmt) "lodge: " fmt
 
@@ -13,38 +14,15 @@
 #include <asm/trapnr.h>
 
 #include "../kernel_compat.h"
+#include "../check.h"
 #include "../state.h"
 #include "vmx.h"
-
-/* One rule: what must hold, and what is to be said when it does not. */
-#define RULE(holds, text)							\
-do {										\
-	if (!(holds)) {								\
-		pr_err_ratelimited("vCPU %u: VM entry: %s\n", vcpu->id, text);	\
-		broken++;							\
-	}									\
-} while (0)
 
 static bool canonical(u64 va)
 {
 	unsigned int unused = boot_cpu_has(X86_FEATURE_LA57) ? 7 : 16;
 
 	return (u64)((s64)(va << unused) >> unused) == va;
-}
-
-static bool within_maxphyaddr(u64 pa)
-{
-	return !(pa >> boot_cpu_data.x86_phys_bits);
-}
-
-static bool pat_valid(u64 pat)
-{
-	unsigned int i;
-
-	for (i = 0; i < 8; i++, pat >>= 8)
-		if ((pat & 0xff) > 7 || (pat & 0xff) == 2 || (pat & 0xff) == 3)
-			return false;
-	return true;
 }
 
 static bool control_valid(enum vmx_control which, u64 value)
@@ -321,13 +299,16 @@ static unsigned int check_guest_rest(struct lodge_vcpu *vcpu)
 	return broken;
 }
 
+unsigned int vmx_check_entry(struct lodge_vcpu *vcpu)
+{
+	return check_controls(vcpu) + check_event(vcpu) + check_host(vcpu) +
+	       check_guest_registers(vcpu) + check_guest_segments(vcpu) +
+	       check_guest_rest(vcpu);
+}
+
 void vmx_explain_failed_entry(struct lodge_vcpu *vcpu)
 {
-	unsigned int broken = check_controls(vcpu) + check_event(vcpu) + check_host(vcpu) +
-			      check_guest_registers(vcpu) + check_guest_segments(vcpu) +
-			      check_guest_rest(vcpu);
-
-	if (!broken)
+	if (!vmx_check_entry(vcpu))
 		pr_err_ratelimited("vCPU %u: VM entry failed, but breaks no rule that is known here\n",
 				   vcpu->id);
 }

@@ -16,6 +16,7 @@
 #include <uapi/asm/vmx.h>
 
 #include "../kernel_compat.h"
+#include "../check.h"
 #include "../guest_time.h"
 #include "../debug.h"
 #include "../events.h"
@@ -526,6 +527,8 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 				  (vmx->sw.save_spec_ctrl ||
 				   vmx->sw.guest_spec_ctrl != vmx->sw.host_spec_ctrl));
 
+	if (LODGE_CHECK_ENTRIES)
+		vmx_check_entry(vcpu);
 	switch_noinstr(vcpu);
 
 	if (unlikely(vmx->sw.failed)) {

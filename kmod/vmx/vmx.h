@@ -210,6 +210,8 @@ int vmx_exit(struct lodge_vcpu *vcpu);
 
 /* vmx/check.c: the log says which rules the VMCS breaks; in the window */
 void vmx_explain_failed_entry(struct lodge_vcpu *vcpu);
+/* How many. */
+unsigned int vmx_check_entry(struct lodge_vcpu *vcpu);
 
 /* vmx/vmx.c */
 void vmx_fill(struct lodge_vcpu *vcpu);
