@@ -84,6 +84,12 @@ compile_commands.json: module userspace ## for editors: how each file is compile
 checkpatch: ## run the kernel's checkpatch over all C files
 	@scripts/run-checkpatch
 
+.PHONY: lines
+lines: ## count the lines of the module and of its backends
+	@for part in kmod kmod/svm kmod/vmx; do \
+		find $$part -name '*.[chS]' -exec cat {} + | wc -l | sed "s,$$,\t$$part,"; \
+	done
+
 .PHONY: clean
 clean: ## remove all that was built
 	@rm -rf '$(BUILD)' compile_commands.json

@@ -13,6 +13,7 @@
 #include <asm/processor-flags.h>
 
 #include "kernel_compat.h"
+#include "backend.h"
 #include "memory.h"
 #include "state.h"
 #include "vcpu.h"
@@ -112,7 +113,7 @@ static bool is_leaf(const struct walk *w, u64 pte, unsigned int level)
 
 /*
  * Bits that must be 0 in a present entry. The CPU under us does the walks that are not
- * ours, so its vendor and page sizes decide, whatever the guest's CPUID says.
+ * ours, so its rules and page sizes decide, whatever the guest's CPUID says.
  */
 static u64 reserved_bits(const struct walk *w, u64 pte, unsigned int level)
 {
@@ -137,9 +138,8 @@ static u64 reserved_bits(const struct walk *w, u64 pte, unsigned int level)
 	case WALK_LONG:
 		if (level > 3 || (level == 3 && !boot_cpu_has(X86_FEATURE_GBPAGES)))
 			reserved |= PTE_PS;
-		if (level > 2 && !leaf && (boot_cpu_data.x86_vendor == X86_VENDOR_AMD ||
-					   boot_cpu_data.x86_vendor == X86_VENDOR_HYGON))
-			reserved |= BIT_ULL(8);
+		if (level > 2 && !leaf)
+			reserved |= lodge_backend->table_reserved;
 		break;
 	}
 	if (!w->nxe)

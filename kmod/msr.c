@@ -176,8 +176,7 @@ void lodge_msr_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->msr_platform_info = MSR_PLATFORM_INFO_CPUID_FAULT;
 	vcpu->msr_misc_features = 0;
 	/* New enough for what guests check before they trust a feature; KVM's values. */
-	vcpu->msr_ucode_rev = boot_cpu_data.x86_vendor == X86_VENDOR_INTEL ?
-			      0x100000000ull : 0x01000065;
+	vcpu->msr_ucode_rev = lodge_backend->microcode;
 
 	vcpu->msr_mcg_cap = LODGE_MCE_BANKS;
 	vcpu->msr_mcg_status = 0;
@@ -690,8 +689,7 @@ static int write_tsc_aux(struct lodge_vcpu *vcpu, u64 data, bool host)
 {
 	if (!msr_has_tsc_aux || (!host && !guest_has_tsc_aux(vcpu)))
 		return 1;
-	/* Bits 63:32 are reserved on Intel and not there on AMD. */
-	if ((data >> 32) && boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
+	if (data & lodge_backend->tsc_aux_reserved)
 		return 1;
 	lodge_state_edit(vcpu, LODGE_ST_MSRS);
 	vcpu->st.tsc_aux = (u32)data;

@@ -427,6 +427,9 @@ const struct lodge_backend lodge_svm_backend = {
 		.max_level = 2,
 		.host_levels = true,	/* "Nested Paging": the host's CR4 counts */
 	},
+	.microcode = 0x01000065,
+	/* AMD APM volume 2, "Long-Mode Page Translation": bit 8 of a PDPE and above */
+	.table_reserved = BIT_ULL(8),
 	.vcpu_size = sizeof(struct svm_vcpu),
 	.probe = svm_probe,
 	.remove = svm_remove,

@@ -523,6 +523,8 @@ struct lodge_backend lodge_vmx_backend __ro_after_init = {
 		/* Ordinary memory is cached whatever the guest's PAT says. */
 		.memtype_wb = VMX_EPTE_WB | VMX_EPTE_IGNORE_PAT,
 	},
+	.microcode = 0x100000000,
+	.tsc_aux_reserved = GENMASK_ULL(63, 32),
 	.vcpu_size = sizeof(struct vmx_vcpu),
 	.probe = vmx_probe,
 	.remove = vmx_free_cpus,
