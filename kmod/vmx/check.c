@@ -280,6 +280,7 @@ static unsigned int check_guest_rest(struct lodge_vcpu *vcpu)
 		      (vmx_read(VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_CS) & BIT(13));
 	u64 rip = vmx_read(VMCS_GUEST_RIP), rflags = vmx_read(VMCS_GUEST_RFLAGS);
 	u32 blocked = vmx_read(VMCS_GUEST_INTERRUPTIBILITY);
+	u32 activity = vmx_read(VMCS_GUEST_ACTIVITY);
 	u64 pending = vmx_read(VMCS_GUEST_PENDING_DEBUG);
 	unsigned int broken = 0;
 
@@ -294,7 +295,8 @@ static unsigned int check_guest_rest(struct lodge_vcpu *vcpu)
 	     "blocking by STI with RFLAGS.IF clear");
 	RULE(!(blocked & 3) || !(pending & VMX_PENDING_BS) == !(rflags & X86_EFLAGS_TF),
 	     "pending single-step trap that RFLAGS.TF does not explain");
-	RULE(!vmx_read(VMCS_GUEST_ACTIVITY), "activity state");
+	RULE(activity == VMX_ACTIVE || (activity == VMX_HALTED && !(blocked & 3)),
+	     "activity state");
 	RULE(vmx_read(VMCS_LINK_POINTER) == ~0ull, "VMCS link pointer");
 	return broken;
 }

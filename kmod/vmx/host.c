@@ -76,6 +76,9 @@ static void write_thread_fields(struct vmx_host *h, bool all)
 
 static void restore_segments(const struct vmx_host *h)
 {
+	/* First: the others may be from it. */
+	if (unlikely(h->ldt))
+		asm volatile("lldt %0" : : "rm" (h->ldt));
 	if (unlikely(h->ds))
 		loadsegment(ds, h->ds);
 	if (unlikely(h->es))
@@ -87,8 +90,6 @@ static void restore_segments(const struct vmx_host *h)
 	/* It changes MSR_KERNEL_GS_BASE, which comes after this. */
 	if (unlikely(h->gs))
 		load_gs_index(h->gs);
-	if (unlikely(h->ldt))
-		asm volatile("lldt %0" : : "rm" (h->ldt));
 	native_load_gdt(&h->gdt);
 	native_load_idt(&h->idt);
 	/* The I/O bitmap is beyond the limit that TR has now: reloaded when it is needed. */

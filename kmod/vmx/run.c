@@ -255,6 +255,18 @@ static u32 interruptibility(const struct lodge_vcpu *vcpu)
 	return state;
 }
 
+/*
+ * Where HLT does not exit, an exit finds the guest still halted, and the next entry goes on
+ * with that: until an event is injected, or user space has the guest do something else.
+ */
+static void wake(struct vmx_vcpu *vmx)
+{
+	if (likely(!vmx->halted))
+		return;
+	vmx->halted = false;
+	vmx_write(VMCS_GUEST_ACTIVITY, VMX_ACTIVE);
+}
+
 /* Registers that changed since the last exit. */
 static void write_registers(struct lodge_vcpu *vcpu)
 {
@@ -265,6 +277,7 @@ static void write_registers(struct lodge_vcpu *vcpu)
 
 	if (rip != vmx->rip || blocked != vmx->interruptibility) {
 		vmx->rip = rip;
+		wake(vmx);
 		vmx->interruptibility = blocked;
 		vmx_write(VMCS_GUEST_RIP, rip);
 		vmx_write(VMCS_GUEST_INTERRUPTIBILITY, blocked);
@@ -453,6 +466,8 @@ static void take_exit(struct lodge_vcpu *vcpu)
 	st->rflags = vmx->rflags;
 	blocked = vmx_read(VMCS_GUEST_INTERRUPTIBILITY);
 	vmx->interruptibility = blocked;
+	if (unlikely(!(vmx->control[VMX_CPU] & VMX_CPU_HLT)))
+		vmx->halted = vmx_read(VMCS_GUEST_ACTIVITY) == VMX_HALTED;
 	vectoring = vmx_read(VMCS_IDT_VECTORING);
 	vcpu->st_valid = 0;
 	if (vmx->control[VMX_CPU] & VMX_CPU_TPR_SHADOW)
@@ -495,8 +510,10 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 		vcpu->exit.code = VMX_EXIT_VMFAIL;
 		return;
 	}
-	if (vcpu->st_dirty)
+	if (vcpu->st_dirty) {
+		wake(vmx);
 		vmx_commit(vcpu);
+	}
 	if (vmx->msrs_changed)
 		vmx_load_msrs(vcpu);
 
@@ -595,6 +612,7 @@ void vmx_inject(struct lodge_vcpu *vcpu)
 			  ev->soft_injected ? ev->soft_rip - ev->soft_from : 0);
 	vmx->inject = inject;
 	vmx_write(VMCS_ENTRY_INTERRUPTION, inject);
+	wake(vmx);
 }
 
 void vmx_open_irq_window(struct lodge_vcpu *vcpu)

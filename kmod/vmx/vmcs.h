@@ -230,6 +230,10 @@ static inline bool vmx_is_soft(u32 event)
 #define VMX_CR_GPR(q)			(((q) >> 8) & 15)
 #define VMX_CR_LMSW_SOURCE(q)		((u16)((q) >> 16))
 
+/* VMCS_GUEST_ACTIVITY */
+#define VMX_ACTIVE			0
+#define VMX_HALTED			1
+
 /* The EPT pointer */
 #define VMX_EPTP_WB			6ull
 #define VMX_EPTP_4_LEVELS		(3ull << 3)

@@ -298,7 +298,7 @@ void vmx_fill(struct lodge_vcpu *vcpu)
 
 	vmx_write(VMCS_CR0_MASK, ~CR0_GUEST_OWNED);
 	vmx_write(VMCS_CR4_MASK, ~0ull);
-	vmx_write(VMCS_GUEST_ACTIVITY, 0);
+	vmx_write(VMCS_GUEST_ACTIVITY, VMX_ACTIVE);
 	vmx_write(VMCS_GUEST_INTERRUPTIBILITY, 0);
 	vmx_write(VMCS_GUEST_PENDING_DEBUG, 0);
 	vmx_write(VMCS_GUEST_DEBUGCTL, 0);

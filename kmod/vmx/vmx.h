@@ -83,6 +83,7 @@ struct vmx_vcpu {
 	bool msrs_changed;	/* the CPU must be given STAR and the like */
 	bool drs_loaded;	/* the guest's debug registers are in the CPU */
 	bool irq_window, nmi_window, tpr_window;
+	bool halted;		/* by a HLT that did not exit */
 	u32 inject;		/* VMCS_ENTRY_INTERRUPTION of the next entry */
 };
 
