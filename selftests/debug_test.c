@@ -322,8 +322,11 @@ TEST_F(debug, step_over_flags)
 	EXPECT_STEP(fl_6);
 	EXPECT_STEP(fl_7);
 	EXPECT_STEP(fl_8);
-	/* MOV SS holds the trap back for one more. */
-	EXPECT_STEP(fl_10);
+	/* MOV SS holds the trap back for one more; VMX's monitor trap flag knows no such thing. */
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_DEBUG);
+	if (rip_of(&self->vcpu) == (uintptr_t)fl_9)
+		EXPECT_STEP(fl_10);
+	ASSERT_EQ((uintptr_t)fl_10, rip_of(&self->vcpu));
 	if (test_device_is_kvm())
 		return;
 

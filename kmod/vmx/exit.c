@@ -76,16 +76,29 @@ static int vmx_exit_tpr(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
-/* A step of the debugger's has ended. The guest's own trap, if any, comes after it. */
+/*
+ * A step of the debugger's has ended. The guest's own traps, if any, come after it; where
+ * the breakpoints are the debugger's, what they met is part of the report. "Guest
+ * Non-Register State": B0 to B3 mean nothing unless one of them was enabled.
+ */
 static int vmx_exit_monitor_trap(struct lodge_vcpu *vcpu)
 {
-	const u64 bits = DR_TRAP_BITS | DR_STEP;
+	u64 pending = vcpu->exit.info1, own, met = 0;
 
-	if (vcpu->exit.info1 & bits)
-		lodge_queue_debug(vcpu, vcpu->exit.info1 & bits);
-	if (!(vcpu->debug & KVM_GUESTDBG_SINGLESTEP))
+	if (pending & VMX_PENDING_BREAKPOINT)
+		met = pending & DR_TRAP_BITS;
+	own = pending & DR_STEP;
+	if (!(vcpu->debug & KVM_GUESTDBG_USE_HW_BP)) {
+		own |= met;
+		met = 0;
+	}
+	if (own)
+		lodge_queue_debug(vcpu, own);
+	if (vcpu->debug & KVM_GUESTDBG_SINGLESTEP)
+		met |= DR_STEP;
+	if (!met)
 		return LODGE_REENTER;
-	return lodge_exit_step(vcpu);
+	return lodge_exit_debug(vcpu, X86_TRAP_DB, met ^ DR6_ACTIVE_LOW);
 }
 
 /* What an access to a control register came to: as lodge_exit_cr_access() has it. */

@@ -196,7 +196,8 @@ static inline bool vmx_is_soft(u32 event)
 #define VMX_BLOCKED_BY_MOV_SS		BIT(1)
 #define VMX_BLOCKED_BY_NMI		BIT(3)
 
-/* VMCS_GUEST_PENDING_DEBUG: the trap flag's exception */
+/* VMCS_GUEST_PENDING_DEBUG: an enabled breakpoint met, the trap flag */
+#define VMX_PENDING_BREAKPOINT		BIT_ULL(12)
 #define VMX_PENDING_BS			BIT_ULL(14)
 
 /* VMCS_GUEST_ACCESS_RIGHTS: bits 55:40 of a descriptor, and */
