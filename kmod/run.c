@@ -196,6 +196,8 @@ static int block(struct lodge_vcpu *vcpu)
 	int r;
 
 	lodge_tell_preempted(vcpu);
+	if (vcpu->lapic)
+		lapic_deadline_to_host(vcpu->lapic);
 	/* -EINTR for a signal: the caller looks. */
 	if (rcuwait_wait_event(&vcpu->wait, wakes_up(vcpu), TASK_INTERRUPTIBLE))
 		return LODGE_REENTER;

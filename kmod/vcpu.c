@@ -153,6 +153,16 @@ static u64 irqchip_tsc_to_ns(struct lapic *l, u64 tsc)
 	return ktime_get_ns() + lodge_tsc_deadline_ns(lapic_to_vcpu(l), tsc);
 }
 
+/* Not in a sleep that does not exit; and the deadline is compared at the host's rate. */
+static bool irqchip_watches_deadline(struct lapic *l)
+{
+	struct lodge_vcpu *vcpu = lapic_to_vcpu(l);
+	u64 sleeps = KVM_X86_DISABLE_EXITS_HLT | KVM_X86_DISABLE_EXITS_MWAIT;
+
+	return lodge_backend->deadline_timer && !vcpu->tsc_ratio &&
+	       !(READ_ONCE(vcpu->vm->direct) & sleeps);
+}
+
 static void irqchip_gsi_acked(struct irqchip *ic, u32 gsi)
 {
 	lodge_eventfds_acked(&container_of(ic, struct lodge_vm, ic)->eventfds, gsi);
@@ -162,6 +172,7 @@ const struct irqchip_ops lodge_irqchip_ops = {
 	.kick = irqchip_kick,
 	.event = irqchip_event,
 	.tsc_to_ns = irqchip_tsc_to_ns,
+	.watches_deadline = irqchip_watches_deadline,
 	.eoi_exit = irqchip_eoi_exit,
 	.tpr_access = irqchip_tpr_access,
 	.gsi_acked = irqchip_gsi_acked,

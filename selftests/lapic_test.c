@@ -407,6 +407,47 @@ TEST_F(lapic, timer_deadline)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+/* A guest that does not halt, that is away as the time comes, and that changes its divider. */
+static void guest_busy_deadline(u64 mode)
+{
+	u64 deadline;
+	int i;
+
+	enable(mode);
+	apic_write(APIC_LVTT, LVT_DEADLINE | 0xa3);
+	for (i = 1; i <= 3; i++) {
+		deadline = rdtsc() + 5000000;
+		wrmsr(MSR_TSC_DEADLINE, deadline);
+		if (i == 2)
+			GUEST_SYNC(i);
+		if (i == 3)
+			apic_write(APIC_TDCR, 0xb);
+		guest_sti();
+		while (counts[0xa3] < (u64)i)
+			guest_relax();
+		guest_cli();
+		GUEST_ASSERT(rdtsc() >= deadline);
+		GUEST_ASSERT_EQ(rdmsr(MSR_TSC_DEADLINE), 0);
+	}
+	/* Disarmed: nothing comes. */
+	wrmsr(MSR_TSC_DEADLINE, rdtsc() + 5000000);
+	wrmsr(MSR_TSC_DEADLINE, 0);
+	deadline = rdtsc() + 10000000;
+	guest_sti();
+	while (rdtsc() < deadline)
+		guest_relax();
+	GUEST_ASSERT_EQ(counts[0xa3], 3);
+}
+
+TEST_F(lapic, timer_deadline_while_busy)
+{
+	offer_deadline(&self->vcpu);
+	vcpu_setup_long(&self->vcpu, guest_busy_deadline, variant->mode);
+	ASSERT_EQ(2, vcpu_run_to_sync(&self->vcpu));
+	usleep(100000);
+	vcpu_run_to_done(&self->vcpu);
+}
+
 static void guest_far_deadline(u64 mode)
 {
 	enable(mode);

@@ -79,6 +79,11 @@ struct irqchip_ops {
 	void (*event)(struct lapic *l, enum lapic_event event, u8 vector);
 	/* The ns of CLOCK_MONOTONIC at which the guest's TSC reads @tsc. */
 	u64 (*tsc_to_ns)(struct lapic *l, u64 tsc);
+	/*
+	 * Will @l's vCPU notice l->tsc_deadline by itself, whenever it is in its guest? May
+	 * be NULL: it will not.
+	 */
+	bool (*watches_deadline)(struct lapic *l);
 	/* Split: EOI of a level-triggered vector (KVM_EXIT_IOAPIC_EOI). */
 	void (*eoi_exit)(struct lapic *l, u8 vector);
 	/* The guest reads or writes the TPR, and user space wants to know. */

@@ -110,6 +110,7 @@ struct lapic {
 	u64 timer_period;		/* ns, 0: not running */
 	u64 timer_target;		/* next expiry, ns of CLOCK_MONOTONIC */
 	u64 tsc_deadline;		/* IA32_TSC_DEADLINE */
+	bool watched;			/* the vCPU looks after it while it runs */
 };
 
 /* Life. @regs: a zeroed page that outlives the LAPIC. */
@@ -129,6 +130,8 @@ int lapic_set_base(struct lapic *l, u64 value, bool host_initiated);
 u64 lapic_get_tsc_deadline(struct lapic *l);
 void lapic_set_tsc_deadline(struct lapic *l, u64 guest_tsc);
 void lapic_tsc_changed(struct lapic *l);
+void lapic_deadline_to_host(struct lapic *l);
+void lapic_deadline_reached(struct lapic *l);
 void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s);
 int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s);
 

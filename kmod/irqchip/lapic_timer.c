@@ -7,6 +7,10 @@
  * timer is stopped (lapic_timer_stop() waits for the callback). The callback
  * puts the vector straight into IRR, so no tick waits anywhere else and none
  * can be lost between the two.
+ *
+ * A TSC deadline may be left to the vCPU: while ->watched is set there is no host
+ * timer, and the guest's CPU ends the guest when the time comes. A vCPU that goes
+ * to sleep takes the host's timer after all.
  */
 #include "irqchip.h"
 
@@ -49,6 +53,13 @@ static u64 expired(struct lodge_timer *t)
 	return target;
 }
 
+/* Afterwards neither the host nor the vCPU looks at the time. */
+static void cancel(struct lapic *l)
+{
+	l->watched = false;
+	lodge_timer_cancel(&l->timer);
+}
+
 void lapic_timer_init(struct lapic *l)
 {
 	lodge_timer_init(&l->timer, expired);
@@ -57,7 +68,7 @@ void lapic_timer_init(struct lapic *l)
 /* Stops the timer for good: counts read 0, no deadline is armed. */
 void lapic_timer_stop(struct lapic *l)
 {
-	lodge_timer_cancel(&l->timer);
+	cancel(l);
 	l->timer_period = 0;
 	WRITE_ONCE(l->tsc_deadline, 0);
 }
@@ -92,7 +103,7 @@ void lapic_timer_start(struct lapic *l, u32 count)
 {
 	u64 left;
 
-	lodge_timer_cancel(&l->timer);
+	cancel(l);
 	if (lapic_tsc_deadline_mode(l))
 		return;
 	l->timer_period = period_from_tmict(l);
@@ -136,7 +147,7 @@ void lapic_timer_set_lvtt(struct lapic *l, u32 lvtt)
 		lapic_reg_set(l, LAPIC_LVTT, lvtt);
 		return;
 	}
-	lodge_timer_cancel(&l->timer);
+	cancel(l);
 	lapic_reg_set(l, LAPIC_LVTT, lvtt);
 	if ((old ^ lvtt) & BIT(18)) {
 		lapic_reg_set(l, LAPIC_TMICT, 0);
@@ -158,7 +169,12 @@ void lapic_timer_set_divide(struct lapic *l, u32 tdcr)
 
 	if (lapic_reg(l, LAPIC_TDCR) == tdcr)
 		return;
-	lodge_timer_cancel(&l->timer);
+	/* A deadline is not counted in it. */
+	if (lapic_tsc_deadline_mode(l)) {
+		lapic_reg_set(l, LAPIC_TDCR, tdcr);
+		return;
+	}
+	cancel(l);
 	count = lapic_timer_count(l);
 	lapic_reg_set(l, LAPIC_TDCR, tdcr);
 	if (count)
@@ -173,6 +189,12 @@ u64 lapic_get_tsc_deadline(struct lapic *l)
 	return READ_ONCE(l->tsc_deadline);
 }
 
+static void start_deadline(struct lapic *l)
+{
+	l->timer_target = l->ic->ops->tsc_to_ns(l, l->tsc_deadline);
+	arm(l);
+}
+
 /**
  * lapic_set_tsc_deadline - write to IA32_TSC_DEADLINE
  * @l: the LAPIC
@@ -182,12 +204,31 @@ void lapic_set_tsc_deadline(struct lapic *l, u64 guest_tsc)
 {
 	if (!lapic_hw_enabled(l) || !lapic_tsc_deadline_mode(l))
 		return;
-	lodge_timer_cancel(&l->timer);
+	cancel(l);
 	WRITE_ONCE(l->tsc_deadline, guest_tsc);
 	if (!guest_tsc)
 		return;
-	l->timer_target = l->ic->ops->tsc_to_ns(l, guest_tsc);
-	arm(l);
+	if (l->ic->ops->watches_deadline && l->ic->ops->watches_deadline(l))
+		l->watched = true;
+	else
+		start_deadline(l);
+}
+
+/* The vCPU will not be in its guest, where it watches the time: it is going to sleep. */
+void lapic_deadline_to_host(struct lapic *l)
+{
+	if (!l->watched)
+		return;
+	l->watched = false;
+	start_deadline(l);
+}
+
+/* The vCPU saw the time come. Any tier. */
+void lapic_deadline_reached(struct lapic *l)
+{
+	l->watched = false;
+	WRITE_ONCE(l->tsc_deadline, 0);
+	lapic_local_deliver(l, LAPIC_LVTT);
 }
 
 /* The guest's TSC was set or changed its rate: an armed deadline moves. */

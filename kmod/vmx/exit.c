@@ -69,6 +69,16 @@ static int vmx_exit_nmi_window(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
+/* It may have been but the first part of a long time. */
+static int vmx_exit_timer(struct lodge_vcpu *vcpu)
+{
+	struct lapic *l = vcpu->lapic;
+
+	if (l && l->watched && lodge_read_guest_tsc(vcpu) >= l->tsc_deadline)
+		lapic_deadline_reached(l);
+	return LODGE_REENTER;
+}
+
 /* The guest lowered its TPR, and an interrupt waits for that. */
 static int vmx_exit_tpr(struct lodge_vcpu *vcpu)
 {
@@ -274,6 +284,7 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_EPT_VIOLATION]		= vmx_exit_ept_violation,
 	[EXIT_REASON_EPT_MISCONFIG]		= vmx_exit_ept_misconfig,
 	[EXIT_REASON_INVEPT]			= lodge_exit_ud,
+	[EXIT_REASON_PREEMPTION_TIMER]		= vmx_exit_timer,
 	[EXIT_REASON_INVVPID]			= lodge_exit_ud,
 	[EXIT_REASON_WBINVD]			= lodge_exit_nop,
 	[EXIT_REASON_XSETBV]			= lodge_exit_xsetbv,

@@ -21,6 +21,7 @@
 #include "../debug.h"
 #include "../events.h"
 #include "../exits.h"
+#include "../state.h"
 #include "vmx.h"
 
 /* The kernel's decision to use it; newer ones have only "the CPU can". */
@@ -314,6 +315,20 @@ static void write_tpr(struct lodge_vcpu *vcpu)
 }
 
 /*
+ * Intel SDM volume 3, "VMX-Preemption Timer". The first tick may come at once: two more
+ * than there are steps until the deadline are not too early. One too far away for the timer
+ * takes an exit on the way.
+ */
+static void set_timer(struct lodge_vcpu *vcpu, u64 deadline)
+{
+	u64 now = lodge_read_guest_tsc(vcpu), ticks = 0;
+
+	if (deadline > now)
+		ticks = ((deadline - now) >> lodge_vmx.timer_rate) + 2;
+	vmx_write(VMCS_PREEMPTION_TIMER, min_t(u64, ticks, U32_MAX));
+}
+
+/*
  * The entry itself, where nothing may be traced: RCU and lockdep think "guest". An NMI
  * that ended the guest keeps further ones blocked until an IRET: the host's handler, by
  * way of its gate in the IDT, has one. Intel SDM volume 3, "Handling of VM Exits Due to
@@ -505,6 +520,7 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_cpu *vc = this_cpu_ptr(&lodge_vmx_cpu);
 	u64 flush_gen;
+	bool watched;
 
 	if (unlikely(vmx->lost)) {
 		vcpu->exit.code = VMX_EXIT_VMFAIL;
@@ -536,8 +552,12 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 	write_registers(vcpu);
 	if (vmx->control[VMX_CPU] & VMX_CPU_TPR_SHADOW)
 		write_tpr(vcpu);
+	watched = vcpu->lapic && vcpu->lapic->watched;
+	vmx_control(vmx, VMX_PIN, VMX_PIN_PREEMPTION_TIMER, watched);
 	if (unlikely(vmx->control_changed))
 		write_controls(vmx);
+	if (watched)
+		set_timer(vcpu, vcpu->lapic->tsc_deadline);
 	/* A guest that has no SPEC_CTRL runs with the host's, or else with 0. */
 	vmx->sw.swap_spec_ctrl = lodge_vmx.write_ibrs ||
 				 (vcpu->has_spec_ctrl &&

@@ -83,6 +83,7 @@ enum vmcs_field {
 	VMCS_GUEST_INTERRUPTIBILITY	= 0x4824,
 	VMCS_GUEST_ACTIVITY		= 0x4826,
 	VMCS_GUEST_SYSENTER_CS		= 0x482a,
+	VMCS_PREEMPTION_TIMER		= 0x482e,
 	VMCS_HOST_SYSENTER_CS		= 0x4c00,
 
 	/* natural width */
@@ -123,6 +124,7 @@ enum vmcs_field {
 #define VMX_PIN_EXTERNAL_INTERRUPT	BIT(0)
 #define VMX_PIN_NMI			BIT(3)
 #define VMX_PIN_VIRTUAL_NMI		BIT(5)
+#define VMX_PIN_PREEMPTION_TIMER	BIT(6)
 
 /* Primary processor-based VM-execution controls */
 #define VMX_CPU_INTERRUPT_WINDOW	BIT(2)
@@ -258,6 +260,7 @@ static inline bool vmx_is_soft(u32 event)
 #define VMX_BASIC_TRUE_CONTROLS		BIT_ULL(55)
 
 /* MSR_IA32_VMX_MISC */
+#define VMX_MISC_TIMER_RATE(m)		((m) & 31)
 #define VMX_MISC_EMPTY_SOFT_EVENT	BIT_ULL(30)
 
 /* MSR_IA32_VMX_EPT_VPID_CAP */

@@ -132,6 +132,7 @@ static bool probe_basic(void)
 	rdmsrl_safe(MSR_IA32_VMX_CR4_FIXED1, &f->cr4_fixed1);
 	f->revision = VMX_BASIC_REVISION(basic);
 	f->empty_soft_event = misc & VMX_MISC_EMPTY_SOFT_EVENT;
+	f->timer_rate = VMX_MISC_TIMER_RATE(misc);
 
 	if (!(basic & VMX_BASIC_TRUE_CONTROLS))
 		lack = "true control MSRs";
@@ -236,6 +237,21 @@ static bool has_vmx(void)
 	return false;
 }
 
+/*
+ * "VMX-Preemption Timer Does Not Count Down at the Rate Specified": errata of Intel's
+ * specification updates, for those with unrestricted guest.
+ */
+static bool timer_is_wrong(void)
+{
+	static const u32 signatures[] = { 0x20652, 0x20655, 0x306a8 };
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(signatures); i++)
+		if (cpuid_eax(1) == signatures[i])
+			return true;
+	return false;
+}
+
 static int vmx_probe(void)
 {
 	struct vmx_features *f = &lodge_vmx;
@@ -259,6 +275,8 @@ static int vmx_probe(void)
 	if (f->tsc_scaling)
 		lodge_tsc_scaling(VMX_TSC_RATIO_BITS, ~0ull);
 	probe_mitigations();
+	lodge_vmx_backend.deadline_timer = vmx_can(VMX_PIN, VMX_PIN_PREEMPTION_TIMER) &&
+					   !timer_is_wrong();
 
 	if (vmx_alloc_cpus()) {
 		vmx_free_cpus();

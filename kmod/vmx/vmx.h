@@ -114,6 +114,7 @@ struct vmx_features {
 	bool vpid;
 	bool perf_global;	/* host's counters can be stopped in the guest */
 	bool tsc_scaling;
+	u8 timer_rate;		/* the preemption timer ticks as this bit of the TSC changes */
 	bool empty_soft_event;	/* a soft interrupt of no length can be injected */
 	bool flush_l1d;		/* before each window */
 	bool verw;		/* before each entry */
