@@ -39,6 +39,7 @@ struct lodge_backend {
 	const char *name;		/* "SVM" */
 	const char *rival;		/* module that may hold the hardware: "kvm_amd" */
 	struct lodge_stage2_format stage2;
+	bool delivers;			/* a LAPIC may be ->direct */
 	bool deadline_timer;		/* ->enter() ends at the deadline of a ->watched LAPIC */
 	u64 microcode;			/* revision that a guest is told */
 	u64 tsc_aux_reserved;		/* bits of TSC_AUX that a write must not set */

@@ -166,6 +166,14 @@ bool lodge_has_irq(struct lodge_vcpu *vcpu)
 	return extint_pending(vcpu) || lapic_highest_pending(vcpu->lapic) >= 0;
 }
 
+/* The same, if it is for us to inject: what the CPU delivers needs no help. */
+static bool has_irq_to_inject(struct lodge_vcpu *vcpu)
+{
+	if (vcpu->lapic && vcpu->lapic->direct)
+		return extint_pending(vcpu);
+	return lodge_has_irq(vcpu);
+}
+
 /* Takes the interrupt off its source: its vector, or -1 when it went away. */
 static int take_irq(struct lodge_vcpu *vcpu)
 {
@@ -178,6 +186,8 @@ static int take_irq(struct lodge_vcpu *vcpu)
 		if (vector >= 0)
 			return vector;
 	}
+	if (vcpu->lapic->direct)
+		return -1;
 	vector = lapic_highest_pending(vcpu->lapic);
 	if (vector >= 0)
 		lapic_ack(vcpu->lapic, vector);
@@ -306,7 +316,8 @@ void lodge_collect_nmis(struct lodge_vcpu *vcpu)
  */
 static void update_tpr_window(struct lodge_vcpu *vcpu, bool has_irq)
 {
-	bool on = !vcpu->lapic || (vcpu->lapic->irr_pending && !has_irq);
+	bool on = !vcpu->lapic ||
+		  (vcpu->lapic->irr_pending && !has_irq && !vcpu->lapic->direct);
 
 	if (on != vcpu->tpr_window) {
 		vcpu->tpr_window = on;
@@ -339,7 +350,7 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 		busy = true;
 	}
 
-	has_irq = lodge_has_irq(vcpu);
+	has_irq = has_irq_to_inject(vcpu);
 	if (!busy && has_irq && irq_allowed(vcpu)) {
 		int vector = take_irq(vcpu);
 
@@ -350,9 +361,10 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 			vcpu->stats.irq_injections++;
 			inject(vcpu, vector, false);
 		}
-		has_irq = lodge_has_irq(vcpu);
+		has_irq = has_irq_to_inject(vcpu);
 	}
-	if (unlikely(lodge_wants_pv_eoi(vcpu)) && ev->irq_injected)
+	if (unlikely(lodge_wants_pv_eoi(vcpu)) && ev->irq_injected &&
+	    !(vcpu->lapic && vcpu->lapic->direct))
 		lodge_pv_eoi_offer(vcpu);
 
 	/* What could not go in now asks for an exit as soon as it can. */

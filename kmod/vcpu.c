@@ -243,6 +243,7 @@ void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
 	lodge_fpu_reset(vcpu, init);
 	if (vcpu->lapic)
 		lapic_reset(vcpu->lapic, init, vcpu->id == vcpu->vm->boot_cpu_id);
+	lodge_make_request(vcpu, LODGE_REQ_INTERCEPTS);	/* for the LAPIC's mode */
 }
 
 static int init_lapic(struct lodge_vcpu *vcpu)
@@ -257,6 +258,7 @@ static int init_lapic(struct lodge_vcpu *vcpu)
 	vcpu->lapic = &vcpu->lapic_storage;
 	lapic_init(vcpu->lapic, &vcpu->vm->ic, vcpu->id, regs,
 		   vcpu->id == vcpu->vm->boot_cpu_id);
+	vcpu->lapic->posts = lodge_backend->delivers;
 	return 0;
 }
 

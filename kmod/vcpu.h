@@ -123,7 +123,7 @@ enum lodge_request {
 	LODGE_REQ_TPR_ACCESS,	/* KVM_EXIT_TPR_ACCESS for tpr_rip */
 	LODGE_REQ_RING_FULL,	/* the dirty ring was too full, perhaps still is */
 	LODGE_REQ_DEBUG,	/* KVM_EXIT_DEBUG: a step is done */
-	LODGE_REQ_INTERCEPTS,	/* lodge_vm_update_intercepts() */
+	LODGE_REQ_INTERCEPTS,	/* backend->update_intercepts() */
 };
 
 /*

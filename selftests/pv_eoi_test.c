@@ -31,7 +31,7 @@
 static volatile u64 byte_gpa;
 static volatile bool x2apic;
 static volatile u32 stage;
-static volatile u32 offered, offers_due, counts[256];
+static volatile u32 offered, counts[256];
 
 static void apic_write(u32 reg, u32 v)
 {
@@ -217,6 +217,24 @@ FIXTURE_TEARDOWN(mode)
 	vm_destroy(&self->vm);
 }
 
+/* Where it does the EOI itself, without an exit, nobody has to offer anything. */
+static bool cpu_works_x2apic(void)
+{
+	const char *name = test_device_is_kvm() ? "/sys/module/kvm_intel/parameters/enable_apicv" :
+						  "/sys/module/lodge/parameters/apicv";
+	int fd = open(name, O_RDONLY);
+	char c = 0;
+
+	if (fd >= 0) {
+		if (read(fd, &c, 1) != 1)
+			c = 0;
+		close(fd);
+	}
+	return c == '1' || c == 'Y';
+}
+
+static volatile u64 min_offers;
+
 static void count_offers(u64 gpa)
 {
 	u32 i;
@@ -229,12 +247,13 @@ static void count_offers(u64 gpa)
 			guest_relax();
 	}
 	/* But for the few that something else came between: the more, the slower the host is. */
-	GUEST_ASSERT(offered > offers_due);
+	GUEST_ASSERT(offered >= min_offers);
 }
 
 TEST_F(mode, self)
 {
-	guest_var(&self->vm, offers_due) = test_slowness() > 1 ? 0 : TIMES * 9 / 10;
+	if (!variant->x2apic || !cpu_works_x2apic())
+		guest_var(&self->vm, min_offers) = test_slowness() > 1 ? 1 : TIMES * 9 / 10;
 	vcpu_setup_long(&self->vcpu, count_offers, EOI_BYTE);
 	vcpu_run_to_done(&self->vcpu);
 	guest_var(&self->vm, counts)[HIGH] = 0;

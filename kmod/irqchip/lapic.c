@@ -8,6 +8,10 @@
  * the owner), except what other CPUs change with atomic bit operations: IRR,
  * TMR, esr_latent and turns. irr_pending may be true for an empty IRR, never
  * false for one that holds a bit.
+ *
+ * A CPU that delivers interrupts by itself (->direct) changes IRR and ISR in the
+ * page without locks while it is in the guest. On such a host (->posts) other CPUs
+ * change ->posted in place of IRR.
  */
 #include "irqchip.h"
 
@@ -79,7 +83,13 @@ static void set_irr(struct lapic *l, u8 vector, bool level)
 		set_bit(vector & 31, vector_word(l, LAPIC_TMR, vector));
 	else if (!level && vector_test(l, LAPIC_TMR, vector))
 		clear_bit(vector & 31, vector_word(l, LAPIC_TMR, vector));
-	set_bit(vector & 31, vector_word(l, LAPIC_IRR, vector));
+	if (l->posts) {
+		set_bit(vector, l->posted);
+		/* After the bit: __lapic_collect() clears it before it takes bits. */
+		WRITE_ONCE(l->posted_any, true);
+	} else {
+		set_bit(vector & 31, vector_word(l, LAPIC_IRR, vector));
+	}
 	/* After IRR: lapic_ack() clears it before it looks at IRR. */
 	WRITE_ONCE(l->irr_pending, true);
 	l->ic->ops->kick(l);
@@ -175,6 +185,25 @@ int lapic_local_deliver(struct lapic *l, u32 lvt)
 	return lapic_accept(l, &irq);
 }
 
+void __lapic_collect(struct lapic *l)
+{
+	unsigned int i;
+	u64 bits;
+
+	WRITE_ONCE(l->posted_any, false);
+	smp_mb();	/* pairs with the atomic set_bit() in set_irr() */
+	for (i = 0; i < 4; i++) {
+		u32 reg = LAPIC_IRR + i * 32;
+
+		if (!READ_ONCE(l->posted[i]))
+			continue;
+		bits = xchg(&l->posted[i], 0);
+		lapic_reg_set(l, reg, lapic_reg(l, reg) | (u32)bits);
+		lapic_reg_set(l, reg + 16, lapic_reg(l, reg + 16) | bits >> 32);
+	}
+	l->direct_stale = true;
+}
+
 /*
  * Intel SDM volume 3, "Task and Processor Priorities": the higher of the TPR and
  * the class of the highest vector in service. PPR is never stored.
@@ -200,6 +229,7 @@ int lapic_highest_pending(struct lapic *l)
 
 	if (!READ_ONCE(l->irr_pending) || !lapic_hw_enabled(l))
 		return -1;
+	lapic_collect(l);
 	vector = highest_vector(l, LAPIC_IRR);
 	if (vector < 0 || (u32)(vector & 0xf0) <= (processor_priority(l) & 0xf0))
 		return -1;
@@ -218,8 +248,9 @@ void lapic_ack(struct lapic *l, u8 vector)
 	clear_bit(vector & 31, vector_word(l, LAPIC_IRR, vector));
 	/* Pairs with the atomic set_bit() in set_irr(). */
 	smp_mb__after_atomic();
-	if (highest_vector(l, LAPIC_IRR) >= 0)
+	if (READ_ONCE(l->posted_any) || highest_vector(l, LAPIC_IRR) >= 0)
 		WRITE_ONCE(l->irr_pending, true);
+	l->direct_stale = true;
 
 	__set_bit(vector & 31, vector_word(l, LAPIC_ISR, vector));
 	if (vector > l->isr_top)
@@ -241,6 +272,7 @@ void lapic_eoi(struct lapic *l)
 		return;
 	__clear_bit(vector & 31, vector_word(l, LAPIC_ISR, vector));
 	l->isr_top = highest_vector(l, LAPIC_ISR);
+	l->direct_stale = true;
 	irqchip_eoi(l->ic, l, vector, vector_test(l, LAPIC_TMR, vector));
 	kick_if_pending(l);
 }
@@ -276,10 +308,13 @@ bool lapic_directs_eoi(const struct lapic *l)
 }
 
 /* What a guest patched for KVM_CAP_VAPIC reads instead of TPR, ISR and IRR. */
-u32 lapic_vapic_word(const struct lapic *l)
+u32 lapic_vapic_word(struct lapic *l)
 {
 	u32 isr = l->isr_top < 0 ? 0 : l->isr_top & 0xf0;
-	u32 irr = max(highest_vector(l, LAPIC_IRR), 0);
+	u32 irr;
+
+	lapic_collect(l);
+	irr = max(highest_vector(l, LAPIC_IRR), 0);
 
 	return (lapic_reg(l, LAPIC_TPR) & 0xff) | isr << 8 | irr << 24;
 }
@@ -464,6 +499,7 @@ static bool write_reg(struct lapic *l, u32 offset, u32 value, bool x2apic)
 
 static u32 read_reg(struct lapic *l, u32 offset)
 {
+	lapic_collect(l);
 	switch (offset) {
 	case LAPIC_TPR:
 		if (l->report_tpr)
@@ -645,6 +681,8 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 		lapic_reg_set(l, LAPIC_ID, l->vcpu_id << 24);
 	}
 	lapic_reg_set(l, LAPIC_VERSION, l->version);
+	lapic_collect(l);
+	l->direct_stale = true;
 	/* Before IRR is: another CPU may set a bit there at any time, and then this. */
 	WRITE_ONCE(l->irr_pending, false);
 	for (reg = LAPIC_TPR; reg <= LAPIC_TDCR; reg += 16) {
@@ -662,6 +700,56 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 	atomic_set(&l->esr_latent, 0);
 	atomic_set(&l->turns, 0);
 	irqchip_map_changed(l->ic);
+}
+
+/* Only in x2APIC mode are the registers what a CPU can find at their places. */
+bool lapic_wants_direct(const struct lapic *l)
+{
+	return l->posts && lapic_mode(l) == LAPIC_X2APIC && !l->report_tpr;
+}
+
+/* Is register @reg what its place in the page has, in x2APIC mode? */
+bool lapic_reads_plainly(u32 reg)
+{
+	return READABLE & ~(REG(LAPIC_ICR) | REG(LAPIC_TMCCT)) & REG(reg);
+}
+
+/**
+ * lapic_give_direct - what a CPU that delivers interrupts has to know before the guest
+ * @l: the LAPIC
+ * @requested: the highest vector of IRR, or 0
+ * @in_service: the highest one of ISR, or 0
+ * @eoi_exits: one bit a vector: somebody else wants to know of its EOI
+ */
+void lapic_give_direct(struct lapic *l, u8 *requested, u8 *in_service, u64 eoi_exits[4])
+{
+	unsigned int vector;
+
+	l->direct_stale = false;
+	*requested = max(highest_vector(l, LAPIC_IRR), 0);
+	*in_service = max_t(int, l->isr_top, 0);
+	for (vector = 16; vector < 256; vector++) {
+		if (!vector_test(l, LAPIC_IRR, vector) && !vector_test(l, LAPIC_ISR, vector))
+			continue;
+		eoi_exits[vector / 64] &= ~BIT_ULL(vector % 64);
+		if (vector_test(l, LAPIC_TMR, vector) || irqchip_wants_eoi(l->ic, vector))
+			eoi_exits[vector / 64] |= BIT_ULL(vector % 64);
+	}
+}
+
+/* And after it: what the guest and the CPU have made of that. */
+void lapic_take_direct(struct lapic *l, u8 requested, u8 in_service)
+{
+	l->isr_top = in_service ? in_service : -1;
+	if (requested)
+		WRITE_ONCE(l->irr_pending, true);
+}
+
+/* The CPU has ended @vector, and left it to us to say so. */
+void lapic_direct_eoi(struct lapic *l, u8 vector)
+{
+	irqchip_eoi(l->ic, l, vector, vector_test(l, LAPIC_TMR, vector));
+	kick_if_pending(l);
 }
 
 /**
@@ -705,6 +793,7 @@ void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s)
 	u32 id = lapic_reg(l, LAPIC_ID);
 	u32 count = lapic_timer_count(l), ppr = processor_priority(l);
 
+	lapic_collect(l);
 	memcpy(s->regs, l->regs, sizeof(s->regs));
 	memcpy(s->regs + LAPIC_TMCCT, &count, sizeof(count));
 	memcpy(s->regs + LAPIC_PPR, &ppr, sizeof(ppr));
@@ -737,7 +826,9 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s)
 		return -EINVAL;
 
 	lapic_timer_stop(l);
+	lapic_collect(l);
 	memcpy(l->regs, s->regs, sizeof(s->regs));
+	l->direct_stale = true;
 	lapic_reg_set(l, LAPIC_VERSION, l->version);
 	if (x2apic) {
 		/* Both follow from the vCPU's id, whatever user space says. */

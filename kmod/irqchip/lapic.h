@@ -99,7 +99,16 @@ struct lapic {
 	u32 timer_modes;		/* LVTT mode bits the guest's CPUID allows */
 	u32 version;			/* the version register */
 	bool report_tpr;		/* call ops->tpr_access() */
-	bool irr_pending;		/* false: IRR is empty */
+	bool irr_pending;		/* false: IRR is empty, and so is ->posted */
+	/*
+	 * Where the CPU itself may deliver what is in IRR, others put their requests here: only
+	 * the vCPU's thread, outside of the guest, moves them on. Constant: ->posts.
+	 */
+	bool posts;
+	bool posted_any;		/* false: ->posted is empty */
+	unsigned long posted[4];	/* x86 with 64 bits: a bit a vector */
+	bool direct;			/* the CPU does: IRR to ISR, EOI. The vCPU's thread */
+	bool direct_stale;		/* ... and IRR or ISR is other than it knows */
 	s16 isr_top;			/* highest vector in service, or -1 */
 	bool lint0_nmi;			/* counted in ic->lint0_nmi */
 	atomic_t esr_latent;		/* errors since ESR was last written */
@@ -143,8 +152,16 @@ bool lapic_eoi_is_quiet(const struct lapic *l);
 bool lapic_eoi_is_private(const struct lapic *l);
 void lapic_set_tpr(struct lapic *l, u8 tpr);
 bool lapic_accepts_extint(const struct lapic *l);
-u32 lapic_vapic_word(const struct lapic *l);
+u32 lapic_vapic_word(struct lapic *l);
+void __lapic_collect(struct lapic *l);
 bool lapic_directs_eoi(const struct lapic *l);
+
+/* For a CPU that delivers interrupts itself, by the vCPU's thread. Any tier. */
+bool lapic_wants_direct(const struct lapic *l);
+bool lapic_reads_plainly(u32 reg);
+void lapic_give_direct(struct lapic *l, u8 *requested, u8 *in_service, u64 eoi_exits[4]);
+void lapic_take_direct(struct lapic *l, u8 requested, u8 in_service);
+void lapic_direct_eoi(struct lapic *l, u8 vector);
 
 /* lapic_timer.c, for lapic.c */
 void lapic_timer_init(struct lapic *l);
@@ -166,6 +183,13 @@ static inline u32 lapic_reg(const struct lapic *l, u32 offset)
 static inline void lapic_reg_set(struct lapic *l, u32 offset, u32 value)
 {
 	WRITE_ONCE(*(u32 *)(l->regs + offset), value);
+}
+
+/* What others have posted goes to IRR. */
+static inline void lapic_collect(struct lapic *l)
+{
+	if (READ_ONCE(l->posted_any))
+		__lapic_collect(l);
 }
 
 static inline enum lapic_mode lapic_base_mode(u64 base)

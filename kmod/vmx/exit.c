@@ -79,6 +79,25 @@ static int vmx_exit_timer(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
+/* The CPU has done the EOI; who is told of it may have to be called outside of the window. */
+static int vmx_exit_eoi(struct lodge_vcpu *vcpu)
+{
+	if (vcpu->lapic)
+		lapic_direct_eoi(vcpu->lapic, vcpu->exit.info1);
+	return LODGE_REENTER;
+}
+
+/* A self-IPI that the CPU does not do by itself: its vector is an error. RIP is behind it. */
+static int vmx_exit_apic_write(struct lodge_vcpu *vcpu)
+{
+	u32 reg = vcpu->exit.info1 & 0xff0;
+
+	if (vcpu->lapic)
+		lapic_msr_write(vcpu->lapic, LAPIC_MSR_FIRST + (reg >> 4),
+				lapic_reg(vcpu->lapic, reg));
+	return LODGE_REENTER;
+}
+
 /* The guest lowered its TPR, and an interrupt waits for that. */
 static int vmx_exit_tpr(struct lodge_vcpu *vcpu)
 {
@@ -281,6 +300,7 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_MONITOR_INSTRUCTION]	= lodge_exit_mwait,
 	[EXIT_REASON_PAUSE_INSTRUCTION]		= lodge_exit_pause,
 	[EXIT_REASON_TPR_BELOW_THRESHOLD]	= vmx_exit_tpr,
+	[EXIT_REASON_EOI_INDUCED]		= vmx_exit_eoi,
 	[EXIT_REASON_EPT_VIOLATION]		= vmx_exit_ept_violation,
 	[EXIT_REASON_EPT_MISCONFIG]		= vmx_exit_ept_misconfig,
 	[EXIT_REASON_INVEPT]			= lodge_exit_ud,
@@ -288,6 +308,7 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_INVVPID]			= lodge_exit_ud,
 	[EXIT_REASON_WBINVD]			= lodge_exit_nop,
 	[EXIT_REASON_XSETBV]			= lodge_exit_xsetbv,
+	[EXIT_REASON_APIC_WRITE]		= vmx_exit_apic_write,
 };
 
 /*

@@ -4,6 +4,7 @@
  * the CPU that runs the guest, by the vCPU's thread.
  */
 #include <linux/hw_breakpoint.h>
+#include <linux/io.h>
 #include <linux/sched.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
@@ -315,6 +316,72 @@ static void write_tpr(struct lodge_vcpu *vcpu)
 }
 
 /*
+ * Intel SDM volume 3, "APIC Virtualization and Virtual Interrupts": the CPU itself takes
+ * vectors from IRR to ISR and ends them, in the LAPIC's own page.
+ */
+static void write_direct(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct lapic *l = vcpu->lapic;
+	u8 requested, in_service;
+	u64 exits[4];
+	unsigned int i;
+
+	memcpy(exits, vmx->eoi_exits, sizeof(exits));
+	lapic_give_direct(l, &requested, &in_service, exits);
+	vmx_write(VMCS_GUEST_INTERRUPT_STATUS, VMX_STATUS(requested, in_service));
+	for (i = 0; i < ARRAY_SIZE(exits); i++) {
+		if (exits[i] == vmx->eoi_exits[i])
+			continue;
+		vmx->eoi_exits[i] = exits[i];
+		vmx_write(VMCS_EOI_EXIT_BITMAP0 + 2 * i, exits[i]);
+	}
+}
+
+/* The LAPIC has come into the CPU's hands, or has left them. */
+static void switch_direct(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vmx->direct = vcpu->lapic->direct;
+	vmx->tpr_threshold = 0;
+	vmx_write(VMCS_TPR_THRESHOLD, 0);
+	vmx_write(VMCS_VIRTUAL_APIC_ADDR,
+		  virt_to_phys(vmx->direct ? vcpu->lapic->regs : vmx->apic_page));
+	vcpu->lapic->direct_stale = true;
+}
+
+static void write_lapic(struct lodge_vcpu *vcpu)
+{
+	struct lapic *l = vcpu->lapic;
+
+	if (unlikely(to_vmx(vcpu)->direct != l->direct))
+		switch_direct(vcpu);
+	if (!l->direct) {
+		write_tpr(vcpu);
+		return;
+	}
+	lapic_collect(l);
+	if (l->direct_stale)
+		write_direct(vcpu);
+}
+
+static void take_lapic(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	u32 status;
+
+	if (!vmx->direct) {
+		vcpu->cr8 = ((u8 *)vmx->apic_page)[APIC_PAGE_TPR] >> 4;
+		return;
+	}
+	status = vmx_read(VMCS_GUEST_INTERRUPT_STATUS);
+	lapic_take_direct(vcpu->lapic, VMX_STATUS_REQUESTED(status),
+			  VMX_STATUS_IN_SERVICE(status));
+	vcpu->cr8 = lapic_get_cr8(vcpu->lapic);
+}
+
+/*
  * Intel SDM volume 3, "VMX-Preemption Timer". The first tick may come at once: two more
  * than there are steps until the deadline are not too early. One too far away for the timer
  * takes an exit on the way.
@@ -413,7 +480,8 @@ static void take_idt_vectoring(struct lodge_vcpu *vcpu, u32 info)
 			 REASON(INVEPT) | REASON(INVVPID) | REASON(WBINVD) | REASON(XSETBV))
 /* "Exit Qualification" */
 #define QUALIFIED_EXITS	(REASON(EXCEPTION_NMI) | REASON(TASK_SWITCH) | REASON(CR_ACCESS) | \
-			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(EPT_VIOLATION))
+			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(EPT_VIOLATION) | \
+			 REASON(EOI_INDUCED) | REASON(APIC_WRITE))
 
 /* An IRET had unblocked NMIs when it met a fault that the guest never sees. */
 static bool iret_was_undone(const struct lodge_vcpu *vcpu, u32 reason, u32 vectoring)
@@ -485,8 +553,8 @@ static void take_exit(struct lodge_vcpu *vcpu)
 		vmx->halted = vmx_read(VMCS_GUEST_ACTIVITY) == VMX_HALTED;
 	vectoring = vmx_read(VMCS_IDT_VECTORING);
 	vcpu->st_valid = 0;
-	if (vmx->control[VMX_CPU] & VMX_CPU_TPR_SHADOW)
-		vcpu->cr8 = ((u8 *)vmx->apic_page)[APIC_PAGE_TPR] >> 4;
+	if (vcpu->lapic)
+		take_lapic(vcpu);
 
 	ev->shadow = 0;
 	if (unlikely(blocked & VMX_BLOCKED_BY_STI))
@@ -550,8 +618,8 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 	}
 
 	write_registers(vcpu);
-	if (vmx->control[VMX_CPU] & VMX_CPU_TPR_SHADOW)
-		write_tpr(vcpu);
+	if (vcpu->lapic)
+		write_lapic(vcpu);
 	watched = vcpu->lapic && vcpu->lapic->watched;
 	vmx_control(vmx, VMX_PIN, VMX_PIN_PREEMPTION_TIMER, watched);
 	if (unlikely(vmx->control_changed))

@@ -21,6 +21,7 @@ enum vmcs_field {
 	/* 16 bits */
 	VMCS_VPID			= 0x0000,
 	VMCS_GUEST_SELECTOR		= 0x0800,	/* ES; + 2 * enum vmcs_segment */
+	VMCS_GUEST_INTERRUPT_STATUS	= 0x0810,
 	VMCS_HOST_ES_SELECTOR		= 0x0c00,
 	VMCS_HOST_CS_SELECTOR		= 0x0c02,
 	VMCS_HOST_SS_SELECTOR		= 0x0c04,
@@ -37,6 +38,7 @@ enum vmcs_field {
 	VMCS_TSC_OFFSET			= 0x2010,
 	VMCS_VIRTUAL_APIC_ADDR		= 0x2012,
 	VMCS_EPT_POINTER		= 0x201a,
+	VMCS_EOI_EXIT_BITMAP0		= 0x201c,	/* up to 3 */
 	VMCS_TSC_MULTIPLIER		= 0x2032,
 	VMCS_GUEST_PHYSICAL_ADDRESS	= 0x2400,
 	VMCS_LINK_POINTER		= 0x2800,
@@ -125,6 +127,7 @@ enum vmcs_field {
 #define VMX_PIN_NMI			BIT(3)
 #define VMX_PIN_VIRTUAL_NMI		BIT(5)
 #define VMX_PIN_PREEMPTION_TIMER	BIT(6)
+#define VMX_PIN_POSTED_INTERRUPTS	BIT(7)
 
 /* Primary processor-based VM-execution controls */
 #define VMX_CPU_INTERRUPT_WINDOW	BIT(2)
@@ -151,12 +154,24 @@ enum vmcs_field {
 /* Secondary processor-based VM-execution controls */
 #define VMX_CPU2_EPT			BIT(1)
 #define VMX_CPU2_RDTSCP			BIT(3)
+#define VMX_CPU2_X2APIC			BIT(4)
 #define VMX_CPU2_VPID			BIT(5)
 #define VMX_CPU2_WBINVD			BIT(6)
 #define VMX_CPU2_UNRESTRICTED		BIT(7)
+#define VMX_CPU2_APIC_REGISTERS		BIT(8)
+#define VMX_CPU2_INTERRUPT_DELIVERY	BIT(9)
 #define VMX_CPU2_PAUSE_LOOP		BIT(10)
 #define VMX_CPU2_INVPCID		BIT(12)
 #define VMX_CPU2_TSC_SCALING		BIT(25)
+
+/* A local APIC in x2APIC mode that the CPU works: all or none of these */
+#define VMX_CPU2_DIRECT			(VMX_CPU2_X2APIC | VMX_CPU2_APIC_REGISTERS | \
+					 VMX_CPU2_INTERRUPT_DELIVERY)
+
+/* VMCS_GUEST_INTERRUPT_STATUS */
+#define VMX_STATUS(requested, in_service)	((u16)((requested) | (in_service) << 8))
+#define VMX_STATUS_REQUESTED(s)		((u8)(s))
+#define VMX_STATUS_IN_SERVICE(s)	((u8)((s) >> 8))
 
 /* VM-exit controls */
 #define VMX_EXIT_SAVE_DEBUG		BIT(2)

@@ -10,6 +10,7 @@
 #include <linux/cpu.h>
 #include <linux/io.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
@@ -27,6 +28,10 @@
 #define PLE_WINDOW	4096
 
 struct vmx_features lodge_vmx __ro_after_init;
+
+static int apicv = -1;
+module_param(apicv, int, 0444);
+MODULE_PARM_DESC(apicv, "Intel: let the CPU work a guest's x2APIC: 0 never, 1 if it can (default: if it has posted interrupts, too)");
 
 struct named_bit {
 	u32 bit;
@@ -275,6 +280,9 @@ static int vmx_probe(void)
 	if (f->tsc_scaling)
 		lodge_tsc_scaling(VMX_TSC_RATIO_BITS, ~0ull);
 	probe_mitigations();
+	if (apicv < 0)
+		apicv = vmx_can(VMX_PIN, VMX_PIN_POSTED_INTERRUPTS);
+	lodge_vmx_backend.delivers = apicv && vmx_can(VMX_CPU2, VMX_CPU2_DIRECT);
 	lodge_vmx_backend.deadline_timer = vmx_can(VMX_PIN, VMX_PIN_PREEMPTION_TIMER) &&
 					   !timer_is_wrong();
 
@@ -308,6 +316,11 @@ void vmx_fill(struct lodge_vcpu *vcpu)
 	vmx_write(VMCS_MSR_BITMAP, virt_to_phys(vmx->msr_bitmap));
 	vmx_write(VMCS_VIRTUAL_APIC_ADDR, virt_to_phys(vmx->apic_page));
 	vmx_write(VMCS_TPR_THRESHOLD, 0);
+	if (lodge_vmx_backend.delivers) {
+		vmx_write(VMCS_GUEST_INTERRUPT_STATUS, 0);
+		for (i = 0; i < ARRAY_SIZE(vmx->eoi_exits); i++)
+			vmx_write(VMCS_EOI_EXIT_BITMAP0 + 2 * i, vmx->eoi_exits[i]);
+	}
 	vmx_write(VMCS_EPT_POINTER, vmx_eptp(vcpu));
 	if (vmx_can(VMX_CPU2, VMX_CPU2_PAUSE_LOOP)) {
 		vmx_write(VMCS_PLE_GAP, PLE_GAP);
@@ -360,6 +373,31 @@ static const u32 moved_msrs[] = {
 	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
 };
 
+/*
+ * "Virtualizing MSR-Based APIC Accesses": what the CPU finds in the LAPIC's page, and does
+ * on its own. A debugger that keeps interrupts back has to see them.
+ */
+static void update_lapic(struct lodge_vcpu *vcpu)
+{
+	static const u32 writes[] = { LAPIC_TPR, LAPIC_EOI, LAPIC_SELF_IPI };
+	struct lapic *l = vcpu->lapic;
+	unsigned int i;
+	u32 reg;
+
+	if (!l)
+		return;
+	l->direct = lapic_wants_direct(l) && !(vcpu->debug & KVM_GUESTDBG_BLOCKIRQ);
+	vmx_control(to_vmx(vcpu), VMX_CPU2, VMX_CPU2_DIRECT, l->direct);
+	for (reg = 0; reg <= LAPIC_SELF_IPI; reg += 16) {
+		bool write = false;
+
+		for (i = 0; i < ARRAY_SIZE(writes); i++)
+			write |= reg == writes[i];
+		msr_direct(vcpu, LAPIC_MSR_FIRST + (reg >> 4),
+			   l->direct && lapic_reads_plainly(reg), l->direct && write);
+	}
+}
+
 /* What runs without an exit where user space wants it so. */
 static void update_direct(struct vmx_vcpu *vmx, u64 direct)
 {
@@ -390,6 +428,7 @@ void vmx_update_intercepts(struct lodge_vcpu *vcpu)
 	vmx->sw.save_spec_ctrl = direct;
 
 	update_direct(vmx, READ_ONCE(vcpu->vm->direct));
+	update_lapic(vcpu);
 	vmx_control(vmx, VMX_EXCEPTIONS, always, true);
 	vmx_control(vmx, VMX_EXCEPTIONS, BIT(X86_TRAP_UD),
 		    lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_FIX_HYPERCALL_INSN));

@@ -53,7 +53,7 @@ struct vmx_vcpu {
 	void *vmcs;
 	u64 vmcs_pa;
 	void *msr_bitmap;
-	void *apic_page;	/* its TPR is the guest's CR8 */
+	void *apic_page;	/* its TPR is the guest's CR8, unless the LAPIC is ->direct */
 	struct vmx_switch sw;
 	struct vmx_host host;
 
@@ -84,6 +84,8 @@ struct vmx_vcpu {
 	bool drs_loaded;	/* the guest's debug registers are in the CPU */
 	bool irq_window, nmi_window, tpr_window;
 	bool halted;		/* by a HLT that did not exit */
+	bool direct;		/* the VMCS has the LAPIC's page, and no apic_page */
+	u64 eoi_exits[4];	/* in the VMCS, too */
 	u32 inject;		/* VMCS_ENTRY_INTERRUPTION of the next entry */
 };
 

@@ -48,6 +48,8 @@ typedef int64_t s64;
 #define smp_load_acquire(p)	__atomic_load_n(p, __ATOMIC_ACQUIRE)
 #define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define smp_mb__after_atomic()	__sync_synchronize()
+#define smp_mb()		__sync_synchronize()
+#define xchg(p, v)		__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
 
 /* Keeps the index's range check honest: an index out of range aborts. */
 #define array_index_nospec(index, size) ({		\
