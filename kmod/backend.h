@@ -52,7 +52,8 @@ struct lodge_backend {
 
 	/*
 	 * Takes or gives back this CPU's virtualization hardware. IRQs off, on the CPU.
-	 * 0, -EBUSY when somebody else holds it, -EOPNOTSUPP when an outer hypervisor refuses.
+	 * 0, 1 when it is lent by somebody else, who answers for it in a crash; -EBUSY when
+	 * somebody else holds it, -EOPNOTSUPP when an outer hypervisor refuses.
 	 */
 	int (*cpu_on)(unsigned int cpu);
 	void (*cpu_off)(unsigned int cpu);

@@ -44,7 +44,7 @@ static unsigned int hw_users;
 static bool hw_closed;			/* the machine goes down: nothing is switched on again */
 static enum cpuhp_state hw_cpuhp_state;
 
-/* On the CPU, interrupts off. */
+/* On the CPU, interrupts off. As the backend's. */
 static int cpu_on(void)
 {
 	int r;
@@ -52,7 +52,7 @@ static int cpu_on(void)
 	if (this_cpu_read(lodge_cpu_is_on))
 		return 0;
 	r = lodge_backend->cpu_on(smp_processor_id());
-	if (!r)
+	if (r >= 0)
 		this_cpu_write(lodge_cpu_is_on, true);
 	return r;
 }
@@ -67,11 +67,11 @@ static void cpu_off(void *unused)
 
 /*
  * Crash: called in NMI context on every CPU. There is one callback for all hypervisors,
- * and KVM's must find the place free when it loads: it is ours only while a VM exists.
- * Giving it back waits for RCU, which the last VM's end must not: a work item does it.
+ * and KVM's must find the place free when it loads: it is ours only while a VM exists, and
+ * never while the hardware is lent by who has the place. Giving it back waits for RCU, which the last VM's end must not: a work item does it.
  * Kernels without this function switch virtualization off themselves.
  */
-static bool emergency_registered;	/* hw_lock */
+static bool emergency_registered, hw_lent;	/* hw_lock */
 
 #if LODGE_HAVE_VIRT_CALLBACK
 static void emergency_off(void)
@@ -98,12 +98,19 @@ static void emergency_work_fn(struct work_struct *work)
 
 static DECLARE_WORK(emergency_work, emergency_work_fn);
 
-static void cpu_on_ipi(void *error)
+struct on_result {
+	atomic_t error, lent;
+};
+
+static void cpu_on_ipi(void *result)
 {
+	struct on_result *on = result;
 	int r = cpu_on();
 
-	if (r)
-		atomic_set(error, r);
+	if (r < 0)
+		atomic_set(&on->error, r);
+	else if (r)
+		atomic_set(&on->lent, 1);
 }
 
 static bool module_is_loaded(const char *name)
@@ -145,7 +152,7 @@ static void report_rival(void)
  */
 int lodge_hw_get(void)
 {
-	atomic_t error = ATOMIC_INIT(0);
+	struct on_result on = {};
 	int r = 0;
 
 	/* The hotplug lock comes first: the callbacks below take hw_lock inside it. */
@@ -154,14 +161,15 @@ int lodge_hw_get(void)
 	if (hw_closed) {
 		r = -EBUSY;
 	} else if (!hw_users) {
-		on_each_cpu(cpu_on_ipi, &error, 1);
-		r = atomic_read(&error);
+		on_each_cpu(cpu_on_ipi, &on, 1);
+		r = atomic_read(&on.error);
+		hw_lent = atomic_read(&on.lent);
 		if (r)
 			on_each_cpu(cpu_off, NULL, 1);
 	}
 	if (!r) {
 		hw_users++;
-		if (!emergency_registered) {
+		if (!emergency_registered && !hw_lent) {
 			register_emergency();
 			emergency_registered = true;
 		}
@@ -197,12 +205,12 @@ static int hotplug_online(unsigned int cpu)
 		local_irq_save(flags);
 		r = cpu_on();
 		local_irq_restore(flags);
-		if (r)
+		if (r < 0)
 			pr_err("CPU %u stays offline: its %s is in use by somebody else\n",
 			       cpu, lodge_backend->name);
 	}
 	mutex_unlock(&hw_lock);
-	return r;
+	return min(r, 0);
 }
 
 static int hotplug_offline(unsigned int cpu)
@@ -243,7 +251,7 @@ static void suspend_cpu(void)
 static void resume_cpu(void)
 {
 	if (hw_users) {
-		WARN_ON(cpu_on());
+		WARN_ON(cpu_on() < 0);
 		lodge_clock_resume();
 	}
 }

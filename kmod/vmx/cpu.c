@@ -191,6 +191,7 @@ void vmx_release(struct vmx_vcpu *vmx, bool keep)
 int vmx_cpu_on(unsigned int cpu)
 {
 	struct vmx_cpu *vc = per_cpu_ptr(&lodge_vmx_cpu, cpu);
+	bool lent;
 
 	/* Its caches may hold what another had there, or we before a power-down. */
 	vc->stale = true;
@@ -208,8 +209,9 @@ int vmx_cpu_on(unsigned int cpu)
 	/* Can it be had for a window? */
 	if (!enter_operation(vc))
 		return -EOPNOTSUPP;
+	lent = vc->borrowed;
 	leave_operation(vc);
-	return 0;
+	return lent;
 }
 
 /* Perhaps from an NMI, in the middle of a window, on the way to a crash kernel. */
