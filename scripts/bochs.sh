@@ -4,7 +4,7 @@
 #
 # The bed's machine with Intel VMX, and another with AMD SVM: Bochs, as Debian packages it.
 # Sourced by scripts/bed, whose variables it uses: run, cpu, image, words, append, memory,
-# smp, bochs, bochs_tree.
+# smp, bochs, bochs_tree, refusals.
 #
 # Bochs has no virtio and no boot protocol for kernels: the host starts from a CD with
 # GRUB on it, and its four serial lines take the place of ports. The second one carries
@@ -82,7 +82,8 @@ bochs_machine()
 # What it complained of, and the status, where scripts/bed looks for them.
 bochs_end()
 {
-	grep -a -o -E '(VMFAIL|VMENTER FAIL):.*' "$run/bochs.log" 2>/dev/null |
+	[ -n "$refusals" ] ||
+		grep -a -o -E '(VMFAIL|VMENTER FAIL):.*' "$run/bochs.log" 2>/dev/null |
 		sort | uniq -c | sort -rn | head -n 20 >"$run/complaints"
 	tr -d '\r' <"$run/log" | tail -n 1 >"$run/status"
 }
