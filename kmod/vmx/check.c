@@ -53,6 +53,10 @@ static unsigned int check_controls(struct lodge_vcpu *vcpu)
 	     "virtual-APIC page not on a page");
 	RULE(!(cpu & VMX_CPU_TPR_SHADOW) || vmx_read(VMCS_TPR_THRESHOLD) <= vcpu->cr8,
 	     "TPR threshold above the TPR");
+	RULE(!(cpu2 & VMX_CPU2_DIRECT) || (cpu & VMX_CPU_TPR_SHADOW),
+	     "APIC virtualization without the TPR shadow");
+	RULE(!(cpu2 & VMX_CPU2_INTERRUPT_DELIVERY) || (pin & VMX_PIN_EXTERNAL_INTERRUPT),
+	     "virtual-interrupt delivery without external-interrupt exiting");
 	RULE(!(pin & VMX_PIN_VIRTUAL_NMI) || (pin & VMX_PIN_NMI),
 	     "virtual NMIs without NMI exiting");
 	RULE(!(cpu & VMX_CPU_NMI_WINDOW) || (pin & VMX_PIN_VIRTUAL_NMI),

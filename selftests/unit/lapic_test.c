@@ -873,6 +873,53 @@ static void garbage_state(void)
 	machine_stop();
 }
 
+/* A CPU that delivers interrupts itself learns of them when it is out of the guest. */
+static void direct_delivery(void)
+{
+	struct apic_irq level = { .vector = 0x52, .level = true, .assert = true };
+	struct lapic *l = cpu_lapic(1);
+	u8 requested, in_service;
+	u64 exits[4] = {};
+
+	machine_start(IRQCHIP_KERNEL, 2);
+	l->posts = true;
+	send_ipi(0, 1, 0x31);
+	send_ipi(0, 1, 0xf2);
+	EQ(lapic_reg(l, LAPIC_IRR + 0x10), 0);
+	CHECK(l->irr_pending);
+	lapic_collect(l);
+	EQ(lapic_reg(l, LAPIC_IRR + 0x10), BIT(0x31 & 31));
+	EQ(lapic_reg(l, LAPIC_IRR + 0x70), BIT(0xf2 & 31));
+	CHECK(l->direct_stale);
+	lapic_give_direct(l, &requested, &in_service, exits);
+	EQ(requested, 0xf2);
+	EQ(in_service, 0);
+	CHECK(!l->direct_stale);
+	EQ(exits[0] | exits[1] | exits[2] | exits[3], 0);
+
+	/* As the CPU does it. */
+	lapic_reg_set(l, LAPIC_IRR + 0x70, 0);
+	lapic_reg_set(l, LAPIC_ISR + 0x70, BIT(0xf2 & 31));
+	lapic_take_direct(l, 0x31, 0xf2);
+	EQ(lapic_highest_pending(l), -1);
+	lapic_reg_set(l, LAPIC_ISR + 0x70, 0);
+	lapic_take_direct(l, 0x31, 0);
+	EQ(lapic_highest_pending(l), 0x31);
+
+	/* The end of a level-triggered one has to be known; and a reset forgets what waits. */
+	EQ(lapic_accept(l, &level), 1);
+	lapic_collect(l);
+	lapic_give_direct(l, &requested, &in_service, exits);
+	EQ(requested, 0x52);
+	EQ(exits[1], BIT_ULL(0x52 - 64));
+	send_ipi(0, 1, 0x77);
+	lapic_reset(l, true, false);
+	lapic_collect(l);
+	EQ(lapic_reg(l, LAPIC_IRR + 0x30), 0);
+	l->posts = false;
+	machine_stop();
+}
+
 static const struct test tests[] = {
 	TEST(power_up_state),
 	TEST(init_keeps_base_and_id),
@@ -903,6 +950,7 @@ static const struct test tests[] = {
 	TEST(state_of_timers),
 	TEST(state_in_x2apic),
 	TEST(garbage_state),
+	TEST(direct_delivery),
 };
 
 MAIN(tests)
