@@ -68,8 +68,9 @@ static void cpu_off(void *unused)
 /*
  * Crash: called in NMI context on every CPU. There is one callback for all hypervisors,
  * and KVM's must find the place free when it loads: it is ours only while a VM exists, and
- * never while the hardware is lent by who has the place. Giving it back waits for RCU, which the last VM's end must not: a work item does it.
- * Kernels without this function switch virtualization off themselves.
+ * never while the hardware is lent by who has the place. Giving it back waits for RCU,
+ * which the last VM's end must not: a work item does it. Kernels without this function
+ * switch virtualization off themselves.
  */
 static bool emergency_registered, hw_lent;	/* hw_lock */
 
