@@ -69,6 +69,7 @@ int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write);
 /* io.c */
 int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,
 		   u64 next_rip);
+int lodge_exit_string_pio(struct lodge_vcpu *vcpu);
 bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip);
 /* In-kernel devices: 0 when one answered, -ENODEV when none is there. */
 int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *data);

@@ -150,6 +150,13 @@ static int finish_in(struct lodge_vcpu *vcpu)
 	return finish_out(vcpu);
 }
 
+/* INS or OUTS, with any prefix: the emulator knows the segment, the counts and the faults. */
+int lodge_exit_string_pio(struct lodge_vcpu *vcpu)
+{
+	vcpu->stats.io_exits++;
+	return lodge_emulate(vcpu);
+}
+
 /*
  * IN or OUT of 1, 2 or 4 bytes that has passed the guest's own permission checks. For
  * user space RIP stays at the instruction until KVM_RUN is called again, as KVM does; at

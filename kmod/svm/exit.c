@@ -39,10 +39,8 @@ static int svm_exit_ioio(struct lodge_vcpu *vcpu)
 {
 	u64 info = vcpu->exit.info1;
 
-	if (info & SVM_IOIO_STRING) {
-		vcpu->stats.io_exits++;
-		return lodge_emulate(vcpu);
-	}
+	if (info & SVM_IOIO_STRING)
+		return lodge_exit_string_pio(vcpu);
 	return lodge_exit_pio(vcpu, info >> 16, SVM_IOIO_SIZE(info), info & SVM_IOIO_IN,
 			      vcpu->exit.info2);
 }

@@ -193,7 +193,7 @@ static int vmx_exit_io(struct lodge_vcpu *vcpu)
 	u64 q = vcpu->exit.info1;
 
 	if (q & VMX_IO_STRING)
-		return lodge_emulate(vcpu);
+		return lodge_exit_string_pio(vcpu);
 	return lodge_exit_pio(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN,
 			      vcpu->exit.next_rip);
 }
