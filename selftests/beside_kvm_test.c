@@ -4,8 +4,7 @@
  * registers and MSRs, and the host its own. Where both cannot have guests at the same
  * time, lodge says EBUSY, and the test is skipped.
  */
-#define _GNU_SOURCE
-#include <sched.h>
+#include <fcntl.h>
 #include <stdlib.h>
 
 #include <kselftest_harness.h>
@@ -41,16 +40,6 @@ static void guest_counts(u64 own)
 		asm volatile("movq %%xmm7, %0" : "=r"(xmm));
 		GUEST_ASSERT_EQ(own + 3, xmm);
 	}
-}
-
-static void pin(void)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(0, &set);
-	if (sched_setaffinity(0, sizeof(set), &set))
-		TEST_DIE("sched_setaffinity: %m");
 }
 
 /* A VM on @node; false: somebody else has the hardware. */
@@ -92,7 +81,7 @@ TEST(turns)
 
 	if (test_device_is_kvm())
 		SKIP(return, "KVM is not the one under test");
-	pin();
+	ASSERT_EQ(0, host_stay_on_first_cpu());
 	if (!create_on(KVM_NODE, &vm[0], &vcpu[0], 0x1000))
 		SKIP(return, "no KVM here that works");
 	if (!create_on(own, &vm[1], &vcpu[1], 0x2000)) {
