@@ -36,6 +36,8 @@ bochs_cd()
 
 bochs_machine()
 {
+	local host
+
 	# Intel's from Skylake on report a TSC of 3.5 GHz, yet it ticks at "ips".
 	case $cpu:$model in
 	vmx:)		model=corei7_haswell_4770 ;;
@@ -44,12 +46,14 @@ bochs_machine()
 	esac
 	words="${words/console=ttyS0/console=ttyS0,115200} 8250.nr_uarts=4$append"
 	bochs_cd
+	# It keeps at most that much in its own memory, and the rest in a file.
+	host=$((memory < 2048 ? memory : 2048))
 	cat <<-END >"$run/bochsrc"
 	display_library: term
 	sound: driver=dummy
 	romimage: file=$bochs_tree/usr/share/bochs/BIOS-bochs-latest
 	vgaromimage: file=$bochs_tree/usr/share/vgabios/vgabios.bin
-	memory: guest=$memory, host=$memory
+	memory: guest=$memory, host=$host
 	cpu: model=$model, count=$smp, ips=200000000, reset_on_triple_fault=0, ignore_bad_msrs=1
 	clock: sync=none, time0=1700000000
 	boot: cdrom
