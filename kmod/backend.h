@@ -40,6 +40,7 @@ struct lodge_backend {
 	const char *rival;		/* module that may hold the hardware: "kvm_amd" */
 	struct lodge_stage2_format stage2;
 	bool delivers;			/* a LAPIC may be ->direct */
+	bool shares;			/* ->cpu_on() may be told to leave the CPU to others */
 	bool deadline_timer;		/* ->enter() ends at the deadline of a ->watched LAPIC */
 	u64 microcode;			/* revision that a guest is told */
 	u64 tsc_aux_reserved;		/* bits of TSC_AUX that a write must not set */
@@ -52,10 +53,10 @@ struct lodge_backend {
 
 	/*
 	 * Takes or gives back this CPU's virtualization hardware. IRQs off, on the CPU.
-	 * 0, 1 when it is lent by somebody else, who answers for it in a crash; -EBUSY when
+	 * @share: take it in each window only. 0, 1 when it is lent by somebody else, who answers for it in a crash; -EBUSY when
 	 * somebody else holds it, -EOPNOTSUPP when an outer hypervisor refuses.
 	 */
-	int (*cpu_on)(unsigned int cpu);
+	int (*cpu_on)(unsigned int cpu, bool share);
 	void (*cpu_off)(unsigned int cpu);
 
 	/* Process context. vcpu_create leaves every state group dirty. 0 or -ENOMEM. */

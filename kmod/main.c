@@ -42,6 +42,8 @@ DEFINE_PER_CPU(bool, lodge_cpu_is_on);
 static DEFINE_MUTEX(hw_lock);
 static unsigned int hw_users;
 static bool hw_closed;			/* the machine goes down: nothing is switched on again */
+static bool hw_shared;			/* for a window at a time: the rival came in between */
+static bool rival_loaded;
 static enum cpuhp_state hw_cpuhp_state;
 
 /* On the CPU, interrupts off. As the backend's. */
@@ -51,7 +53,7 @@ static int cpu_on(void)
 
 	if (this_cpu_read(lodge_cpu_is_on))
 		return 0;
-	r = lodge_backend->cpu_on(smp_processor_id());
+	r = lodge_backend->cpu_on(smp_processor_id(), hw_shared);
 	if (r >= 0)
 		this_cpu_write(lodge_cpu_is_on, true);
 	return r;
@@ -67,10 +69,11 @@ static void cpu_off(void *unused)
 
 /*
  * Crash: called in NMI context on every CPU. There is one callback for all hypervisors,
- * and KVM's must find the place free when it loads: it is ours only while a VM exists, and
- * never while the hardware is lent by who has the place. Giving it back waits for RCU,
- * which the last VM's end must not: a work item does it. Kernels without this function
- * switch virtualization off themselves.
+ * and the kernel warns when KVM, at its load or for its first VM, does not find the place
+ * free: it is ours only while a VM exists and KVM is not loaded, nor the hardware lent by
+ * somebody else, who has the place. KVM's callback switches the CPU's virtualization off,
+ * whoever has it. Giving the place back waits for RCU, which the last VM's end must not: a
+ * work item does it. Kernels without this function switch virtualization off themselves.
  */
 static bool emergency_registered, hw_lent;	/* hw_lock */
 
@@ -87,13 +90,24 @@ static void emergency_off(void)
 #define unregister_emergency()	do { } while (0)
 #endif
 
+/* hw_lock is held. */
+static void update_emergency(void)
+{
+	bool wanted = hw_users && !hw_lent && !rival_loaded;
+
+	if (wanted == emergency_registered)
+		return;
+	emergency_registered = wanted;
+	if (wanted)
+		register_emergency();
+	else
+		unregister_emergency();
+}
+
 static void emergency_work_fn(struct work_struct *work)
 {
 	mutex_lock(&hw_lock);
-	if (emergency_registered && !hw_users) {
-		unregister_emergency();
-		emergency_registered = false;
-	}
+	update_emergency();
 	mutex_unlock(&hw_lock);
 }
 
@@ -162,6 +176,7 @@ int lodge_hw_get(void)
 	if (hw_closed) {
 		r = -EBUSY;
 	} else if (!hw_users) {
+		hw_shared = false;
 		on_each_cpu(cpu_on_ipi, &on, 1);
 		r = atomic_read(&on.error);
 		hw_lent = atomic_read(&on.lent);
@@ -170,10 +185,7 @@ int lodge_hw_get(void)
 	}
 	if (!r) {
 		hw_users++;
-		if (!emergency_registered && !hw_lent) {
-			register_emergency();
-			emergency_registered = true;
-		}
+		update_emergency();
 	}
 	mutex_unlock(&hw_lock);
 	cpus_read_unlock();
@@ -194,6 +206,46 @@ void lodge_hw_put(void)
 	mutex_unlock(&hw_lock);
 	cpus_read_unlock();
 }
+
+static void share_ipi(void *unused)
+{
+	if (!this_cpu_read(lodge_cpu_is_on))
+		return;
+	cpu_off(NULL);
+	cpu_on();
+}
+
+/*
+ * KVM comes: if the hardware can be had for a window at a time, the VMs that there are
+ * make do with that, and KVM finds it free. Otherwise KVM is told that it is busy, when it
+ * wants it. GOING is also what follows a COMING that failed.
+ */
+static int on_module(struct notifier_block *nb, unsigned long state, void *data)
+{
+	const struct module *module = data;
+
+	if (strcmp(module->name, lodge_backend->rival) ||
+	    (state != MODULE_STATE_COMING && state != MODULE_STATE_GOING))
+		return NOTIFY_DONE;
+
+	cpus_read_lock();
+	mutex_lock(&hw_lock);
+	rival_loaded = state == MODULE_STATE_COMING;
+	if (!rival_loaded) {
+		hw_lent = false;
+	} else if (hw_users && !hw_closed && lodge_backend->shares) {
+		hw_shared = true;
+		on_each_cpu(share_ipi, NULL, 1);
+	}
+	update_emergency();
+	mutex_unlock(&hw_lock);
+	cpus_read_unlock();
+	return NOTIFY_OK;
+}
+
+static struct notifier_block module_notifier = {
+	.notifier_call = on_module,
+};
 
 /* CPU hotplug: on the CPU, in its hotplug thread. A refusal keeps the CPU offline. */
 static int hotplug_online(unsigned int cpu)
@@ -417,6 +469,8 @@ static int __init lodge_init(void)
 	if (r < 0)
 		goto err_eventfd;
 	hw_cpuhp_state = r;
+	register_module_notifier(&module_notifier);
+	rival_loaded = module_is_loaded(lodge_backend->rival);
 	register_reboot_notifier(&reboot_notifier);
 	lodge_register_syscore();
 
@@ -429,6 +483,7 @@ static int __init lodge_init(void)
 err_hooks:
 	lodge_unregister_syscore();
 	unregister_reboot_notifier(&reboot_notifier);
+	unregister_module_notifier(&module_notifier);
 	cpuhp_remove_state(hw_cpuhp_state);
 err_eventfd:
 	lodge_eventfd_exit();
@@ -446,6 +501,7 @@ static void __exit lodge_exit(void)
 	flush_work(&emergency_work);
 	lodge_unregister_syscore();
 	unregister_reboot_notifier(&reboot_notifier);
+	unregister_module_notifier(&module_notifier);
 	cpuhp_remove_state(hw_cpuhp_state);
 	lodge_eventfd_exit();
 	lodge_memory_module_exit();

@@ -132,7 +132,7 @@ static int svm_probe(void)
  * AMD APM volume 2, "Enabling SVM": EFER.SVME, then VM_HSAVE_PA. EFER.SVME already
  * set means that another hypervisor module uses this CPU.
  */
-static int svm_cpu_on(unsigned int cpu)
+static int svm_cpu_on(unsigned int cpu, bool share)
 {
 	struct svm_cpu *sc = per_cpu_ptr(&lodge_svm_cpu, cpu);
 	u64 efer;

@@ -7,7 +7,8 @@
  * A window finds one of three:
  *
  * - The CPU is in VMX operation because of us, from cpu_on() to cpu_off(). Only where the
- *   kernel lets a module tell it that CR4.VMXE is set ("kept"). A VMCS stays in the CPU's
+ *   kernel lets a module tell it that CR4.VMXE is set ("kept"), and not once KVM has been
+ *   loaded beside the VMs there are, which would find VMX in use. A VMCS stays in the CPU's
  *   cache then ("active"), until its vCPU moves: that CPU must write it back by VMCLEAR
  *   before another may load it.
  * - It is in VMX operation because of somebody else. A VMCS of theirs may be current: it
@@ -188,7 +189,7 @@ void vmx_release(struct vmx_vcpu *vmx, bool keep)
 	leave_operation(vc);
 }
 
-int vmx_cpu_on(unsigned int cpu)
+int vmx_cpu_on(unsigned int cpu, bool share)
 {
 	struct vmx_cpu *vc = per_cpu_ptr(&lodge_vmx_cpu, cpu);
 	bool lent;
@@ -198,7 +199,7 @@ int vmx_cpu_on(unsigned int cpu)
 	vc->last_vcpu = NULL;
 
 #if LODGE_HAVE_CR4_UPDATE
-	if (!(read_cr4() & X86_CR4_VMXE)) {
+	if (!share && !(read_cr4() & X86_CR4_VMXE)) {
 		cr4_set_bits_irqsoff(X86_CR4_VMXE);
 		vc->kept = vmx_on(page_to_phys(vc->region));
 		if (!vc->kept)

@@ -568,6 +568,7 @@ static void vmx_dump(struct lodge_vcpu *vcpu)
 struct lodge_backend lodge_vmx_backend __ro_after_init = {
 	.name = "VMX",
 	.rival = "kvm_intel",
+	.shares = true,
 	.stage2 = {
 		/* Intel SDM volume 3, "EPT Translation Mechanism" */
 		.present = VMX_EPTE_READ,

@@ -168,7 +168,7 @@ extern char lodge_vmx_exited[];
 /* vmx/cpu.c */
 int vmx_alloc_cpus(void);
 void vmx_free_cpus(void);
-int vmx_cpu_on(unsigned int cpu);
+int vmx_cpu_on(unsigned int cpu, bool share);
 void vmx_cpu_off(unsigned int cpu);
 /* Preemption off, interrupts on: no CPU but @here (-1: none) has the VMCS in its cache. */
 void vmx_call_in(struct vmx_vcpu *vmx, int here);
