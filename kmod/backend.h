@@ -53,8 +53,9 @@ struct lodge_backend {
 
 	/*
 	 * Takes or gives back this CPU's virtualization hardware. IRQs off, on the CPU.
-	 * @share: take it in each window only. 0, 1 when it is lent by somebody else, who answers for it in a crash; -EBUSY when
-	 * somebody else holds it, -EOPNOTSUPP when an outer hypervisor refuses.
+	 * @share: take it in each window only. 0, 1 when it is lent by somebody else, who
+	 * answers for it in a crash; -EBUSY when somebody else holds it, -EOPNOTSUPP when an
+	 * outer hypervisor refuses.
 	 */
 	int (*cpu_on)(unsigned int cpu, bool share);
 	void (*cpu_off)(unsigned int cpu);
