@@ -353,6 +353,8 @@ static void guest_counts(u64 arg __maybe_unused)
 {
 	u64 i, n;
 
+	/* Bochs lets no interrupt of the host's end a guest that began with IF clear. */
+	guest_sti();
 	for (n = 1; !stop_counting; n++)
 		for (i = 0; i < 16; i++)
 			VOLATILE(u64, SLOT_GPA + PAGE(i)) = n;
@@ -413,6 +415,8 @@ static void guest_walks(u64 arg __maybe_unused)
 {
 	u64 i, v;
 
+	/* Bochs lets no interrupt of the host's end a guest that began with IF clear. */
+	guest_sti();
 	while (!stop_counting)
 		for (i = 1; i < 64; i++) {
 			v = VOLATILE(u64, SLOT_GPA + PAGE(i));

@@ -407,6 +407,8 @@ static void guest_reads_pages(u64 arg __maybe_unused)
 {
 	u64 gpa;
 
+	/* Bochs lets no interrupt of the host's end a guest that began with IF clear. */
+	guest_sti();
 	for (;;)
 		for (gpa = SLOT_GPA; gpa < SLOT_GPA + LEAVING_SIZE; gpa += TEST_PAGE_SIZE)
 			VOLATILE(u64, gpa);
