@@ -10,6 +10,8 @@
 # GRUB on it, and its four serial lines take the place of ports. The second one carries
 # the log as well as the status.
 
+relay=
+
 # $run/cd.iso, a CD that starts $image with $run/initrd and the kernel's $words.
 bochs_cd()
 {
@@ -34,9 +36,25 @@ bochs_cd()
 	rm -rf "$cd"
 }
 
+# relay_start MODE FILE: what scripts/serial-relay needs; sets relay and relay_port.
+relay_start()
+{
+	local tries=0
+
+	"$LODGE_SCRIPTS/serial-relay" "$run/port" "$@" <&0 &
+	relay=$!
+	children+=("$relay")
+	while [ ! -s "$run/port" ]; do
+		tries=$((tries + 1))
+		[ $tries -lt 200 ] || die "scripts/serial-relay does not start"
+		sleep 0.05
+	done
+	read -r relay_port <"$run/port"
+}
+
 bochs_machine()
 {
-	local host
+	local host line=() number
 
 	# Intel's from Skylake on report a TSC of 3.5 GHz, yet it ticks at "ips".
 	case $cpu:$model in
@@ -48,6 +66,21 @@ bochs_machine()
 	bochs_cd
 	# It keeps at most that much in its own memory, and the rest in a file.
 	host=$((memory < 2048 ? memory : 2048))
+	line=([2]=log out err)
+	for number in 2 3 4; do
+		line[number]="mode=file, dev=$run/${line[number]}"
+	done
+	number=
+	if [ -n "$interactive" ]; then
+		terminal=$(stty -g)
+		stty raw -echo
+		relay_start terminal "$run/pid"
+		number=3
+	elif [ -n "$input" ]; then
+		relay_start input "$run/log"
+		number=2
+	fi
+	[ -z "$number" ] || line[number]="mode=socket-client, dev=127.0.0.1:$relay_port"
 	cat <<-END >"$run/bochsrc"
 	display_library: term
 	sound: driver=dummy
@@ -60,9 +93,9 @@ bochs_machine()
 	ata0-master: type=cdrom, path=$run/cd.iso, status=inserted
 	ata1: enabled=0
 	com1: enabled=1, mode=file, dev=$run/console
-	com2: enabled=1, mode=file, dev=$run/log
-	com3: enabled=1, mode=file, dev=$run/out
-	com4: enabled=1, mode=file, dev=$run/err
+	com2: enabled=1, ${line[2]}
+	com3: enabled=1, ${line[3]}
+	com4: enabled=1, ${line[4]}
 	log: $run/bochs.log
 	panic: action=fatal
 	error: action=report
@@ -78,13 +111,19 @@ bochs_machine()
 	END
 	chmod +x "$run/machine"
 	# shellcheck disable=SC2016
-	machine_command=(sh -c 'TERM=vt100 exec script -qfc "$1" "$2" >/dev/null' bochs
+	machine_command=(sh -c 'TERM=vt100 exec script -qfc "$1" "$2" </dev/null >/dev/null' bochs
 		"$run/machine" "$run/screen")
 }
 
 # What it complained of, and the status, where scripts/bed looks for them.
 bochs_end()
 {
+	if [ -n "$relay" ]; then
+		# It heeds that only where no machine has come to it.
+		kill "$relay" 2>/dev/null
+		wait "$relay"
+		[ $? -ne 2 ] || echo reason=2 >"$run/shutdown"
+	fi
 	[ -n "$refusals" ] ||
 		grep -a -o -E '(VMFAIL|VMENTER FAIL):.*' "$run/bochs.log" 2>/dev/null |
 		sort | uniq -c | sort -rn | head -n 20 >"$run/complaints"
