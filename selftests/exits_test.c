@@ -73,8 +73,16 @@ static void guest_triple_fault(u64 arg __maybe_unused)
 
 TEST_F(exits, shutdown)
 {
-	vcpu_setup_long(&self->vcpu, guest_triple_fault, 0);
+	struct kvm_regs regs;
+
+	vcpu_setup_long(&self->vcpu, guest_triple_fault, 0x5eed);
 	vcpu_run_expect(&self->vcpu, KVM_EXIT_SHUTDOWN);
+	/* AMD's manual leaves the state undefined. On Intel it tells what happened. */
+	vcpu_ioctl(&self->vcpu, KVM_GET_REGS, &regs);
+	if (test_cpu_has_vmcall) {
+		EXPECT_LE((uintptr_t)guest_triple_fault, regs.rip);
+		EXPECT_GT((uintptr_t)guest_triple_fault + 64, regs.rip);
+	}
 	/* The VMM may put the vCPU into another state and go on. */
 	vcpu_setup_long(&self->vcpu, guest_halts, 0);
 	vcpu_run_expect(&self->vcpu, KVM_EXIT_HLT);

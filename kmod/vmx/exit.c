@@ -48,13 +48,6 @@ static int vmx_exit_exception_nmi(struct lodge_vcpu *vcpu)
 	return lodge_exit_db(vcpu, vcpu->exit.info1, true);
 }
 
-static int vmx_exit_triple_fault(struct lodge_vcpu *vcpu)
-{
-	/* As INIT would start it over, as KVM does on CPUs where no state is left. */
-	lodge_vcpu_reset(vcpu, true);
-	return lodge_exit_shutdown(vcpu);
-}
-
 static int vmx_exit_interrupt_window(struct lodge_vcpu *vcpu)
 {
 	vmx_control(to_vmx(vcpu), VMX_CPU, VMX_CPU_INTERRUPT_WINDOW, false);
@@ -271,7 +264,7 @@ static int vmx_exit_failed_entry(struct lodge_vcpu *vcpu)
 static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_EXCEPTION_NMI]		= vmx_exit_exception_nmi,
 	[EXIT_REASON_EXTERNAL_INTERRUPT]	= vmx_exit_host_event,
-	[EXIT_REASON_TRIPLE_FAULT]		= vmx_exit_triple_fault,
+	[EXIT_REASON_TRIPLE_FAULT]		= lodge_exit_shutdown,
 	[EXIT_REASON_INIT_SIGNAL]		= vmx_exit_host_event,
 	[EXIT_REASON_INTERRUPT_WINDOW]		= vmx_exit_interrupt_window,
 	[EXIT_REASON_NMI_WINDOW]		= vmx_exit_nmi_window,
