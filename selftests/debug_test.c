@@ -578,6 +578,51 @@ TEST_F(debug, guest_alone)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+/* STI and MOV SS hold back what comes next: a CPU wants the trap flag's trap to fit that. */
+GUEST_TEXT(shadow_code,
+	   "pushfq\n"
+	   "orl $0x100, (%rsp)\n"
+	   "popfq\n"
+	   "sti\n"
+	   "shadow_1: nop\n"
+	   "shadow_2: movl %ss, %eax\n"
+	   "shadow_3: movl %eax, %ss\n"
+	   "nop\n"
+	   "shadow_4: nop\n"
+	   "shadow_5: cli\n"
+	   "ret\n"
+	   ".globl shadow_1, shadow_2, shadow_3, shadow_4, shadow_5");
+GUEST_LABELS(shadow_1[], shadow_2[], shadow_3[], shadow_4[], shadow_5[]);
+
+static const char *volatile shadow_traps[8];
+static volatile unsigned int nr_shadow_traps;
+
+static void note_shadow_trap(struct guest_regs *regs)
+{
+	if (nr_shadow_traps < 8)
+		shadow_traps[nr_shadow_traps++] = (const char *)regs->rip;
+	if (regs->rip == (uintptr_t)shadow_5)
+		regs->rflags &= ~TF;
+}
+
+static void guest_traps_in_shadows(u64 arg __maybe_unused)
+{
+	guest_handlers[DB_VECTOR] = note_shadow_trap;
+	asm volatile("call shadow_code" : : : "rax", "memory", "cc");
+	GUEST_ASSERT_EQ(5, nr_shadow_traps);
+	GUEST_ASSERT_EQ(shadow_1, shadow_traps[0]);
+	GUEST_ASSERT_EQ(shadow_2, shadow_traps[1]);
+	GUEST_ASSERT_EQ(shadow_3, shadow_traps[2]);
+	GUEST_ASSERT_EQ(shadow_4, shadow_traps[3]);
+	GUEST_ASSERT_EQ(shadow_5, shadow_traps[4]);
+}
+
+TEST_F(debug, guest_traps_in_shadows)
+{
+	vcpu_setup_long(&self->vcpu, guest_traps_in_shadows, 0);
+	vcpu_run_to_done(&self->vcpu);
+}
+
 /* Hardware breakpoints ------------------------------------------------------------- */
 
 static volatile u64 watched;

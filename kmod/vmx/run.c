@@ -239,14 +239,15 @@ static void write_controls(struct vmx_vcpu *vmx)
 /*
  * What holds interrupts and NMIs back. Intel SDM volume 3, "Checks on Guest Non-Register
  * State": not by STI and MOV SS at once, by STI only with IF, and not by an NMI when one
- * is injected: the injection blocks further ones itself.
+ * is injected: the injection blocks further ones itself. The delivery of an exception ends
+ * the shadows; and if it is the trap of TF, after STI, no other one can be said to wait.
  */
 static u32 interruptibility(const struct lodge_vcpu *vcpu)
 {
 	const struct lodge_events *ev = &vcpu->ev;
 	u32 state = 0;
 
-	if (unlikely(ev->shadow)) {
+	if (unlikely(ev->shadow) && !ev->ex.injected) {
 		if (ev->shadow & KVM_X86_SHADOW_INT_MOV_SS)
 			state = VMX_BLOCKED_BY_MOV_SS;
 		else if (vcpu->st.rflags & X86_EFLAGS_IF)
@@ -276,8 +277,10 @@ static void write_registers(struct lodge_vcpu *vcpu)
 	const struct lodge_state *st = &vcpu->st;
 	u64 rip = vcpu->ev.soft_injected ? vcpu->ev.soft_from : st->rip;
 	u32 blocked = interruptibility(vcpu);
+	u64 flags = st->rflags ^ vmx->rflags;
 
-	if (rip != vmx->rip || blocked != vmx->interruptibility) {
+	if (rip != vmx->rip || blocked != vmx->interruptibility ||
+	    unlikely(flags & X86_EFLAGS_TF)) {
 		vmx->rip = rip;
 		wake(vmx);
 		vmx->interruptibility = blocked;
@@ -296,7 +299,7 @@ static void write_registers(struct lodge_vcpu *vcpu)
 		vmx->rsp = st->gpr[4];
 		vmx_write(VMCS_GUEST_RSP, vmx->rsp);
 	}
-	if (st->rflags != vmx->rflags) {
+	if (flags) {
 		vmx->rflags = st->rflags;
 		vmx_write(VMCS_GUEST_RFLAGS, vmx->rflags);
 	}
@@ -524,7 +527,12 @@ static void take_details(struct lodge_vcpu *vcpu, u32 reason)
 			exit->next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
 		break;
 	case EXIT_REASON_MONITOR_TRAP_FLAG:
-		/* The guest's own trap waits behind ours: common code queues it. */
+		/*
+		 * The guest's own trap waits behind ours: common code queues it. After
+		 * MOV SS it waits for one instruction more.
+		 */
+		if (vmx->interruptibility & VMX_BLOCKED_BY_MOV_SS)
+			break;
 		exit->info1 = vmx_read(VMCS_GUEST_PENDING_DEBUG);
 		if (exit->info1)
 			vmx_write(VMCS_GUEST_PENDING_DEBUG, 0);
