@@ -45,6 +45,7 @@ struct lodge_backend {
 	u64 microcode;			/* revision that a guest is told */
 	u64 tsc_aux_reserved;		/* bits of TSC_AUX that a write must not set */
 	u64 table_reserved;		/* bits of a guest's entry for a table of 1G or more */
+	bool keeps_pdptes;		/* PAE: CR3's four entries are registers, not memory */
 	unsigned int vcpu_size;		/* bytes of backend-private data behind each vCPU */
 
 	/* Module load, once. 0, or -EOPNOTSUPP after one pr_err() line that says what lacks. */

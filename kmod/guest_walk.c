@@ -207,6 +207,10 @@ static int read_pte(struct walk *w, u64 gpa, unsigned int level)
 	/* Aligned, so one access: the guest may be changing it. */
 	w->pte[level] = 0;
 	w->pte_gpa[level] = gpa;
+	if (w->mode == WALK_PAE && level == 3 && lodge_backend->keeps_pdptes) {
+		w->pte[level] = w->vcpu->st.pdptr[gpa / sizeof(u64) % 4];
+		return 0;
+	}
 	return lodge_read_gpa(w->vcpu->vm, gpa, &w->pte[level], pte_size(w));
 }
 

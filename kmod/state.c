@@ -213,11 +213,12 @@ void lodge_get_sregs2(struct lodge_vcpu *vcpu, struct kvm_sregs2 *sregs)
 	if (!lodge_is_pae(vcpu))
 		return;
 	/*
-	 * With nested paging the CPU reads PDPTEs from memory when it needs them (AMD
-	 * APM volume 2, "Legacy PAE Mode"), so memory has the truth. What was loaded
+	 * With nested paging some CPUs read PDPTEs from memory when they need them (AMD
+	 * APM volume 2, "Legacy PAE Mode"): memory has the truth then. What was loaded
 	 * last stands in for a table that is not there.
 	 */
-	lodge_load_pdptrs(vcpu, vcpu->st.cr3, vcpu->st.pdptr);
+	if (!lodge_backend->keeps_pdptes)
+		lodge_load_pdptrs(vcpu, vcpu->st.cr3, vcpu->st.pdptr);
 	memcpy(sregs->pdptrs, vcpu->st.pdptr, sizeof(sregs->pdptrs));
 	sregs->flags = KVM_SREGS2_FLAGS_PDPTRS_VALID;
 }

@@ -217,6 +217,68 @@ TEST_F(modes, paging_pae)
 	run_prot(&self->vm, &self->vcpu);
 }
 
+/* The table's memory changes behind CR3's back. A read of ordinary memory, then of a device. */
+GUEST_CODE(pae_code, ".code32",
+	   "movl $0x511, %edx\n"
+	   "outl %eax, %dx\n"
+	   "movl 0x40100000, %eax\n"
+	   "outl %eax, %dx\n"
+	   "movl 0x50000000, %eax\n"
+	   "outl %eax, %dx\n"
+	   "movl %cr3, %eax\n"
+	   "movl %eax, %cr3\n"
+	   "movl 0x40100000, %eax\n"
+	   "outl %eax, %dx\n"
+	   "hlt");
+
+/*
+ * Intel's CPUs load the four entries of the top table with CR3 and keep them; AMD's read
+ * them again whenever they walk nested tables. Nobody else may do otherwise.
+ */
+TEST_F(modes, pae_top_entries_are_kept)
+{
+	u64 *pdpt = vm_ptr(&self->vm, GUEST_FREE);
+	u64 *dir = vm_ptr(&self->vm, GUEST_FREE + TEST_PAGE_SIZE);
+	struct test_vcpu *vcpu = &self->vcpu;
+	struct kvm_sregs2 sregs2;
+	struct kvm_sregs sregs;
+	u64 kept;
+	u32 v = 0x1000;
+	int i;
+
+	if (!test_cpu_has_vmcall)
+		SKIP(return, "this CPU does not keep them");
+	/* The second gigabyte is the first one once more; an empty one comes in its place. */
+	for (i = 0; i < 4; i++)
+		pdpt[i] = GUEST_PD | 1;
+	memset(dir, 0, TEST_PAGE_SIZE);
+	kept = pdpt[1];
+	*(u32 *)vm_ptr(&self->vm, GUEST_SCRATCH) = 0x600d;
+	vm_place(&self->vm, GUEST_BLOB, pae_code, pae_code_end);
+	vcpu_setup_prot32(vcpu, GUEST_BLOB);
+	vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cr3 = GUEST_FREE;
+	sregs.cr4 = 0x20;
+	sregs.idt.limit = 0;
+	sregs.cr0 |= 0x80000000;
+	vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs);
+	expect_out(vcpu);
+	pdpt[1] = (uintptr_t)(GUEST_FREE + TEST_PAGE_SIZE) | 1;
+
+	if (vm_cap(&self->vm, KVM_CAP_SREGS2)) {
+		vcpu_ioctl(vcpu, KVM_GET_SREGS2, &sregs2);
+		EXPECT_EQ(kept, sregs2.pdptrs[1]);
+		EXPECT_EQ(0, __vcpu_ioctl(vcpu, KVM_SET_SREGS2, &sregs2));
+	}
+	ASSERT_EQ(0x600d, expect_out(vcpu));
+	vcpu_run_expect(vcpu, KVM_EXIT_MMIO);
+	ASSERT_EQ(GUEST_HOLE, vcpu->run->mmio.phys_addr);
+	memcpy(vcpu->run->mmio.data, &v, 4);
+	ASSERT_EQ(0x1000, expect_out(vcpu));
+	/* There is no IDT for what comes of the new entry. */
+	vcpu_run_expect(vcpu, KVM_EXIT_SHUTDOWN);
+}
+
 /* From real mode by the guest's own hand, as a boot loader does it. */
 GUEST_CODE(ladder_code, ".code16",
 	   "lgdtl %cs:(1f - ladder_code)\n"

@@ -583,6 +583,7 @@ struct lodge_backend lodge_vmx_backend __ro_after_init = {
 	},
 	.microcode = 0x100000000,
 	.tsc_aux_reserved = GENMASK_ULL(63, 32),
+	.keeps_pdptes = true,	/* Intel SDM volume 3, "Checks on Guest PDPTEs" */
 	.vcpu_size = sizeof(struct vmx_vcpu),
 	.probe = vmx_probe,
 	.remove = vmx_free_cpus,
