@@ -102,11 +102,15 @@ static bool enter_operation(struct vmx_cpu *vc)
 	if (likely(vc->kept))
 		return true;
 	cr4 = read_cr4();
-	if (cr4 & X86_CR4_VMXE) {
-		/* Set, yet not in VMX operation: the instruction faults. */
-		vc->borrowed = vmx_store_ptr(&vc->theirs);
-		return vc->borrowed;
+	/*
+	 * Set, yet not in VMX operation: the instruction faults. Who set it was preempted on
+	 * the way in or out, and finds it as it was.
+	 */
+	if ((cr4 & X86_CR4_VMXE) && vmx_store_ptr(&vc->theirs)) {
+		vc->borrowed = true;
+		return true;
 	}
+	vc->cr4 = cr4;
 	write_cr4(cr4 | X86_CR4_VMXE);
 	vc->entered = vmx_on(page_to_phys(vc->region));
 	if (!vc->entered)
@@ -124,7 +128,7 @@ static void leave_operation(struct vmx_cpu *vc)
 	} else if (vc->entered) {
 		vc->entered = false;
 		vmx_off();
-		write_cr4(read_cr4() & ~X86_CR4_VMXE);
+		write_cr4(vc->cr4);
 	}
 }
 

@@ -154,14 +154,15 @@ void vmx_fetch(struct lodge_vcpu *vcpu, u32 groups)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	bool inside = vmx->in_window;
+	unsigned long flags;
 	int cpu = -1;
 
 	if (!inside) {
 		cpu = get_cpu();
 		vmx_call_in(vmx, cpu);
-		local_irq_disable();
+		local_irq_save(flags);
 		if (unlikely(!vmx_acquire(vmx))) {
-			local_irq_enable();
+			local_irq_restore(flags);
 			put_cpu();
 			lodge_vm_kill(vcpu->vm, "the CPU refuses VMX operation, or the VMCS");
 			return;
@@ -177,7 +178,7 @@ void vmx_fetch(struct lodge_vcpu *vcpu, u32 groups)
 		fetch_msrs(vcpu);
 	if (!inside) {
 		vmx_release(vmx, cpu == vcpu->cpu);
-		local_irq_enable();
+		local_irq_restore(flags);
 		put_cpu();
 	}
 }

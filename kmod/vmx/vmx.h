@@ -94,6 +94,7 @@ struct vmx_cpu {
 	bool kept;		/* in VMX operation from cpu_on() to cpu_off() */
 	bool borrowed;		/* in a window: VMX operation is another's */
 	bool entered;		/* in a window: it is ours, for the window only */
+	unsigned long cr4;	/* of before that */
 	u64 theirs;		/* the VMCS that was current */
 	struct vmx_vcpu *loaded;	/* the current VMCS, if it is one of ours */
 	struct list_head active;	/* of vmx_vcpu.active_link */
