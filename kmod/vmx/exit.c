@@ -357,6 +357,8 @@ enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
 		return vmx_exit_nmi_window(vcpu);
 	case EXIT_REASON_TPR_BELOW_THRESHOLD:
 		return vmx_exit_tpr(vcpu);
+	case EXIT_REASON_PREEMPTION_TIMER:
+		return vmx_exit_timer(vcpu);
 	default:
 		return LODGE_SLOW;
 	}
