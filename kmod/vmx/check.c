@@ -18,11 +18,17 @@
 #include "../state.h"
 #include "vmx.h"
 
-static bool canonical(u64 va)
+/* The bits above the @more lowest ones beyond the linear address are alike. */
+static bool extended(u64 va, unsigned int more)
 {
-	unsigned int unused = boot_cpu_has(X86_FEATURE_LA57) ? 7 : 16;
+	unsigned int unused = (boot_cpu_has(X86_FEATURE_LA57) ? 7 : 16) - more;
 
 	return (u64)((s64)(va << unused) >> unused) == va;
+}
+
+static bool canonical(u64 va)
+{
+	return extended(va, 0);
 }
 
 static bool control_valid(enum vmx_control which, u64 value)
@@ -288,7 +294,8 @@ static unsigned int check_guest_rest(struct lodge_vcpu *vcpu)
 	u64 pending = vmx_read(VMCS_GUEST_PENDING_DEBUG);
 	unsigned int broken = 0;
 
-	RULE(long64 ? canonical(rip) : !(rip >> 32), "RIP");
+	/* It may be just behind the last canonical address. */
+	RULE(long64 ? extended(rip, 1) : !(rip >> 32), "RIP");
 	RULE(!(rflags & ~0x3f7fd7ull) && (rflags & X86_EFLAGS_FIXED), "reserved bits of RFLAGS");
 	RULE(!(rflags & X86_EFLAGS_VM) ||
 	     (!long_mode && (vmx_read(VMCS_GUEST_CR0) & X86_CR0_PE)),
