@@ -466,6 +466,8 @@ static void guest_reads_moving(u64 arg __maybe_unused)
 {
 	u64 i;
 
+	/* As above. */
+	guest_sti();
 	while (!moving_done)
 		for (i = 1; i < MOVING_PAGES; i++)
 			VOLATILE(u64, SLOT_GPA + i * TEST_PAGE_SIZE);
