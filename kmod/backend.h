@@ -41,6 +41,7 @@ struct lodge_backend {
 	struct lodge_stage2_format stage2;
 	bool delivers;			/* a LAPIC may be ->direct */
 	bool shares;			/* ->cpu_on() may be told to leave the CPU to others */
+	bool lapic_page;		/* ... with its registers in memory, too: lapic_page.c */
 	bool deadline_timer;		/* ->enter() ends at the deadline of a ->watched LAPIC */
 	u64 microcode;			/* revision that a guest is told */
 	u64 tsc_aux_reserved;		/* bits of TSC_AUX that a write must not set */

@@ -325,10 +325,8 @@ int lodge_set_apic_base(struct lodge_vcpu *vcpu, u64 value, bool host)
 {
 	if (!lodge_apic_base_valid(vcpu, value, host))
 		return 1;
-	if (vcpu->lapic) {
-		lodge_make_request(vcpu, LODGE_REQ_INTERCEPTS);
+	if (vcpu->lapic)
 		return lapic_set_base(vcpu->lapic, value, host);
-	}
 	vcpu->apic_base = value;
 	return 0;
 }

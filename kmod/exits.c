@@ -339,6 +339,18 @@ static int fail_memory_fault(struct lodge_vcpu *vcpu, u64 gpa, int r)
 	return r;
 }
 
+int lodge_exit_mmio(struct lodge_vcpu *vcpu, u64 gpa)
+{
+	/*
+	 * The access belonged to the delivery of an event (its stack or descriptor is no
+	 * memory), not to the instruction at RIP: there is nothing to emulate.
+	 */
+	if (vcpu->ev.ex.injected || vcpu->ev.irq_injected || vcpu->ev.nmi_injected)
+		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV,
+						 vcpu->exit.code, gpa);
+	return lodge_emulate(vcpu);
+}
+
 int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 {
 	int r = lodge_stage2_fault(vcpu, gpa, access);
@@ -349,15 +361,9 @@ int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 		return LODGE_REENTER;
 	if (r != LODGE_FAULT_MMIO)
 		return fail_memory_fault(vcpu, gpa, r);
-
-	/*
-	 * The access belonged to the delivery of an event (its stack or descriptor is no
-	 * memory), not to the instruction at RIP: there is nothing to emulate.
-	 */
-	if (vcpu->ev.ex.injected || vcpu->ev.irq_injected || vcpu->ev.nmi_injected)
-		return lodge_exit_internal_error(vcpu, KVM_INTERNAL_ERROR_DELIVERY_EV,
-						 vcpu->exit.code, gpa);
-	return lodge_emulate(vcpu);
+	if (lodge_lapic_page_map(vcpu, gpa))
+		return LODGE_REENTER;
+	return lodge_exit_mmio(vcpu, gpa);
 }
 
 /* From user mode, for its severity: poison that a guest consumes must not end the host. */

@@ -53,6 +53,8 @@ int lodge_exit_rdpmc(struct lodge_vcpu *vcpu);
 int lodge_exit_xsetbv(struct lodge_vcpu *vcpu);
 int lodge_exit_cr_access(struct lodge_vcpu *vcpu);	/* decodes MOV CR, LMSW, SMSW, CLTS */
 int lodge_exit_stage2(struct lodge_vcpu *vcpu, u64 gpa, u32 access);
+/* An access to what is no memory, at @gpa. */
+int lodge_exit_mmio(struct lodge_vcpu *vcpu, u64 gpa);
 /*
  * A machine check of the host ended the guest. On the CPU that had it, interrupts off:
  * its banks are that CPU's.

@@ -97,6 +97,9 @@ struct lodge_memory {
 	u64 *root;			/* top table of four levels */
 	u64 *fifth;			/* one above it, where the host has five levels */
 	phys_addr_t root_pa;		/* of the top one, encryption bit included */
+	struct page *lapic_page;	/* these three: lapic_page.c; NULL: there is none */
+	unsigned int lapic_strangers;
+	bool lapic_page_mapped;
 	bool mm_gone;			/* the owner exited: no memory any more */
 
 	/*
@@ -167,6 +170,21 @@ static inline unsigned long lodge_slot_hva(const struct lodge_slot *slot, u64 gf
  * it otherwise. May sleep.
  */
 void lodge_count_leaves(struct lodge_vm *vm, u64 leaves[3]);
+
+/* lapic_page.c ------------------------------------------------------------- */
+
+/* A VM's birth and end: 0 or -ENOMEM. */
+int lodge_lapic_page_init(struct lodge_memory *mem);
+void lodge_lapic_page_destroy(struct lodge_memory *mem);
+/* Before a new vCPU can be seen: it does not use the page yet. May sleep. */
+void lodge_lapic_page_join(struct lodge_vcpu *vcpu);
+/*
+ * The backend, outside of the window: from the next entry on the CPU does @vcpu's accesses
+ * to the page, or no more. May sleep.
+ */
+void lodge_lapic_page_use(struct lodge_vcpu *vcpu, bool use);
+/* After a fault of @vcpu at @gpa, where no slot is: true to enter again. May sleep. */
+bool lodge_lapic_page_map(struct lodge_vcpu *vcpu, u64 gpa);
 
 /* dirty.c ------------------------------------------------------------------ */
 

@@ -196,8 +196,10 @@ static void swap_slots(struct lodge_memory *mem, struct lodge_slot *old,
 	 * Before the old one goes: what both have must not look like no memory to a fault.
 	 * Both are of one size, so the tree's order holds while they overlap.
 	 */
-	if (new)
+	if (new) {
 		latch_tree_insert(&new->by_gfn, &mem->by_gfn, &gfn_ops);
+		lodge_lapic_page_unmap(mem, new->base_gfn, new->npages, &batch);
+	}
 	if (old) {
 		latch_tree_erase(&old->by_gfn, &mem->by_gfn, &gfn_ops);
 		/* Who sees the count must not find the slot. */
@@ -420,9 +422,13 @@ int lodge_memory_init(struct lodge_vm *vm)
 	ret = lodge_stage2_init(mem);
 	if (ret)
 		return ret;
-	ret = lodge_notifier_attach(mem);
-	if (ret)
+	ret = lodge_lapic_page_init(mem);
+	if (!ret)
+		ret = lodge_notifier_attach(mem);
+	if (ret) {
 		lodge_stage2_destroy(mem);
+		lodge_lapic_page_destroy(mem);
+	}
 	return ret;
 }
 
@@ -434,6 +440,7 @@ void lodge_memory_destroy(struct lodge_vm *vm)
 
 	lodge_notifier_detach(mem);
 	lodge_stage2_destroy(mem);
+	lodge_lapic_page_destroy(mem);
 
 	/* vCPUs and callbacks are gone: no reader is left. */
 	xa_for_each(&mem->by_id, id, slot)

@@ -115,6 +115,10 @@ bool lodge_stage2_young(struct lodge_memory *mem, u64 start, u64 end, bool clear
 void lodge_stage2_unlock(struct lodge_memory *mem, struct lodge_s2_batch *batch)
 	__releases(&mem->lock);
 
+/* lapic_page.c: a slot comes to [@gfn, @gfn + @npages). */
+void lodge_lapic_page_unmap(struct lodge_memory *mem, u64 gfn, u64 npages,
+			    struct lodge_s2_batch *batch);
+
 /*
  * fault.c: the largest leaf that the host's mapping (of the current mm), the slot's
  * bounds and alignment allow for @gfn. No lock; true for a moment only.

@@ -88,6 +88,7 @@ int lodge_set_vapic_addr(struct lodge_vcpu *vcpu, u64 addr)
 		return -EINVAL;
 	vcpu->vapic_addr = addr;
 	vcpu->apic_memory = addr ? LODGE_APIC_TPR : 0;
+	lodge_make_request(vcpu, LODGE_REQ_INTERCEPTS);
 	return 0;
 }
 

@@ -143,6 +143,12 @@ static void irqchip_eoi_exit(struct lapic *l, u8 vector)
 	lodge_make_request(vcpu, LODGE_REQ_IOAPIC_EOI);
 }
 
+/* Who works it, and where, may change with that. */
+static void irqchip_mode_changed(struct lapic *l)
+{
+	lodge_make_request(lapic_to_vcpu(l), LODGE_REQ_INTERCEPTS);
+}
+
 static void irqchip_tpr_access(struct lapic *l, bool write)
 {
 	lodge_tpr_access(lapic_to_vcpu(l), write);
@@ -175,6 +181,7 @@ const struct irqchip_ops lodge_irqchip_ops = {
 	.watches_deadline = irqchip_watches_deadline,
 	.eoi_exit = irqchip_eoi_exit,
 	.tpr_access = irqchip_tpr_access,
+	.mode_changed = irqchip_mode_changed,
 	.gsi_acked = irqchip_gsi_acked,
 };
 
@@ -243,7 +250,6 @@ void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
 	lodge_fpu_reset(vcpu, init);
 	if (vcpu->lapic)
 		lapic_reset(vcpu->lapic, init, vcpu->id == vcpu->vm->boot_cpu_id);
-	lodge_make_request(vcpu, LODGE_REQ_INTERCEPTS);	/* for the LAPIC's mode */
 }
 
 static int init_lapic(struct lodge_vcpu *vcpu)
@@ -580,8 +586,10 @@ static long ioctl_tpr_access_reporting(struct lodge_vcpu *vcpu, void __user *arg
 	if (ctl.flags)
 		return -EINVAL;
 	/* Without an in-kernel local APIC user space sees them all. */
-	if (vcpu->lapic)
+	if (vcpu->lapic) {
 		vcpu->lapic->report_tpr = ctl.enabled;
+		lodge_make_request(vcpu, LODGE_REQ_INTERCEPTS);
+	}
 	return 0;
 }
 
@@ -782,6 +790,7 @@ static struct file *create_vcpu(struct lodge_vm *vm, unsigned long id)
 	}
 
 	/* It becomes visible, and nothing can fail any more. */
+	lodge_lapic_page_join(vcpu);
 	lodge_vm_get(vm);
 	vcpu->index = vm->nr_vcpus;
 	vm->vcpus[vcpu->index] = vcpu;

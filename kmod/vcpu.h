@@ -224,6 +224,7 @@ struct lodge_vcpu {
 
 	struct lapic *lapic;		/* &lapic_storage; NULL without an in-kernel irqchip */
 	struct lapic lapic_storage;
+	bool uses_lapic_page;		/* lapic_page.c */
 	unsigned long pending_init_sipi;/* shared: bits for INIT and SIPI */
 	u8 sipi_vector;
 	u8 eoi_vector;			/* split irqchip: of LODGE_REQ_IOAPIC_EOI */

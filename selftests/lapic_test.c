@@ -385,24 +385,9 @@ static void guest_deadline(u64 mode)
 	GUEST_ASSERT_EQ(rdmsr(MSR_TSC_DEADLINE), 0);
 }
 
-/* Its CPUID bit is the VMM's to set, when the capability says so. */
-static void offer_deadline(struct test_vcpu *vcpu)
-{
-	int device = device_open();
-	struct kvm_cpuid2 *cpuid = cpuid_supported(device);
-	struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, 1, 0);
-
-	if (!e)
-		TEST_DIE("CPUID has no leaf 1");
-	e->ecx |= 1U << 24;
-	vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
-	free(cpuid);
-	close(device);
-}
-
 TEST_F(lapic, timer_deadline)
 {
-	offer_deadline(&self->vcpu);
+	vcpu_offer_deadline(&self->vcpu);
 	vcpu_setup_long(&self->vcpu, guest_deadline, variant->mode);
 	vcpu_run_to_done(&self->vcpu);
 }
@@ -441,7 +426,7 @@ static void guest_busy_deadline(u64 mode)
 
 TEST_F(lapic, timer_deadline_while_busy)
 {
-	offer_deadline(&self->vcpu);
+	vcpu_offer_deadline(&self->vcpu);
 	vcpu_setup_long(&self->vcpu, guest_busy_deadline, variant->mode);
 	ASSERT_EQ(2, vcpu_run_to_sync(&self->vcpu));
 	usleep(100000);
@@ -463,7 +448,9 @@ TEST_F(lapic, timer_deadline_of_a_slow_tsc)
 	if (!vm_cap(&self->vm, KVM_CAP_TSC_CONTROL))
 		SKIP(return, "no TSC scaling");
 	vcpu_ioctl(&self->vcpu, KVM_SET_TSC_KHZ, 1);
-	offer_deadline(&self->vcpu);
+	/* It was a value of the TSC of before. */
+	vcpu_set_msr(&self->vcpu, MSR_TSC, 0);
+	vcpu_offer_deadline(&self->vcpu);
 	vcpu_setup_long(&self->vcpu, guest_far_deadline, variant->mode);
 	vcpu_run_to_done(&self->vcpu);
 }
@@ -479,6 +466,8 @@ static void guest_errors(u64 mode)
 	apic_write(APIC_SPIV, 0xff);
 	GUEST_ASSERT_EQ(apic_read(APIC_LVTERR), LVT_MASKED | 0xe1);
 	self_ipi(0x75);
+	if (mode)
+		wrmsr(MSR_X2APIC_SELF_IPI, 0x75);
 	guest_irq_window();
 	GUEST_ASSERT_EQ(counts[0x75], 0);
 }

@@ -88,6 +88,11 @@ struct irqchip_ops {
 	void (*eoi_exit)(struct lapic *l, u8 vector);
 	/* The guest reads or writes the TPR, and user space wants to know. */
 	void (*tpr_access)(struct lapic *l, bool write);
+	/*
+	 * @l is another LAPIC than before to lapic_wants_direct() or lapic_wants_page(), or may
+	 * be. On the vCPU's thread, in any tier. May be NULL.
+	 */
+	void (*mode_changed)(struct lapic *l);
 	/* The guest ended @gsi, for resample irqfds. No lock. May be NULL. */
 	void (*gsi_acked)(struct irqchip *ic, u32 gsi);
 };

@@ -40,7 +40,8 @@
 	 REG(LAPIC_LVTTHMR) | REG(LAPIC_LVTPC) | REG(LAPIC_LVT0) | \
 	 REG(LAPIC_LVT1) | REG(LAPIC_LVTERR) | REG(LAPIC_TMICT) | \
 	 REG(LAPIC_TMCCT) | REG(LAPIC_TDCR))
-#define READABLE_XAPIC	(REG(LAPIC_APR) | REG(LAPIC_DFR) | REG(LAPIC_ICR2))
+/* EOI is written only, but no reserved register: no error. */
+#define READABLE_XAPIC	(REG(LAPIC_APR) | REG(LAPIC_EOI) | REG(LAPIC_DFR) | REG(LAPIC_ICR2))
 
 static unsigned long *vector_word(const struct lapic *l, u32 base, u8 vector)
 {
@@ -403,6 +404,12 @@ static bool write_lvt(struct lapic *l, u32 offset, u32 value, bool x2apic)
 	return true;
 }
 
+static void mode_changed(struct lapic *l)
+{
+	if (l->ic->ops->mode_changed)
+		l->ic->ops->mode_changed(l);
+}
+
 static bool write_svr(struct lapic *l, u32 value, bool x2apic)
 {
 	u32 lvt, writable = 0x3ff;
@@ -412,6 +419,7 @@ static bool write_svr(struct lapic *l, u32 value, bool x2apic)
 	if (x2apic && (value & ~writable))
 		return false;
 	lapic_reg_set(l, LAPIC_SVR, value & writable);
+	mode_changed(l);
 	if (value & LAPIC_SVR_ENABLE)
 		return true;
 	for (lvt = LAPIC_LVTT; lvt <= LAPIC_LVTERR; lvt += 16)
@@ -630,6 +638,7 @@ int lapic_set_base(struct lapic *l, u64 value, bool host_initiated)
 		return 1;
 
 	WRITE_ONCE(l->base, value);
+	mode_changed(l);
 	if (old == new)
 		return 0;
 	if (new == LAPIC_X2APIC) {
@@ -696,16 +705,23 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 	lapic_reg_set(l, LAPIC_DFR, 0xffffffff);
 	lapic_reg_set(l, LAPIC_SVR, 0xff);
 	lint0_changed(l);
+	mode_changed(l);
 	l->isr_top = -1;
 	atomic_set(&l->esr_latent, 0);
 	atomic_set(&l->turns, 0);
 	irqchip_map_changed(l->ic);
 }
 
-/* Only in x2APIC mode are the registers what a CPU can find at their places. */
+/* May a CPU work it? Such a CPU does not know of one that software has disabled. */
 bool lapic_wants_direct(const struct lapic *l)
 {
-	return l->posts && lapic_mode(l) == LAPIC_X2APIC && !l->report_tpr;
+	return l->posts && lapic_hw_enabled(l) && lapic_sw_enabled(l) && !l->report_tpr;
+}
+
+/* Does the guest look for its registers where all of a VM have them? */
+bool lapic_wants_page(const struct lapic *l)
+{
+	return lapic_mode(l) == LAPIC_XAPIC && lapic_mmio_base(l) == LAPIC_DEFAULT_BASE;
 }
 
 /* Is register @reg what its place in the page has, in x2APIC mode? */
@@ -743,6 +759,32 @@ void lapic_take_direct(struct lapic *l, u8 requested, u8 in_service)
 	l->isr_top = in_service ? in_service : -1;
 	if (requested)
 		WRITE_ONCE(l->irr_pending, true);
+}
+
+/* Registers whose old value decides what a new one does. */
+static const u32 remembered[LAPIC_REMEMBERED] = { LAPIC_LVTT, LAPIC_TMICT, LAPIC_TDCR };
+
+/* Before the guest, where it may write to registers. */
+void lapic_remember(struct lapic *l)
+{
+	unsigned int i;
+
+	for (i = 0; i < LAPIC_REMEMBERED; i++)
+		l->before[i] = lapic_reg(l, remembered[i]);
+}
+
+/* The guest has written to @reg: the value is there, and what it does is left to us. */
+void lapic_direct_write(struct lapic *l, u32 reg)
+{
+	bool x2apic = lapic_mode(l) == LAPIC_X2APIC;
+	u32 value = lapic_reg(l, reg);
+	unsigned int i;
+
+	for (i = 0; i < LAPIC_REMEMBERED; i++)
+		if (reg == remembered[i])
+			lapic_reg_set(l, reg, l->before[i]);
+	if (!write_reg(l, reg, value, x2apic))
+		raise_error(l, ESR_REGISTER);
 }
 
 /* The CPU has ended @vector, and left it to us to say so. */
@@ -836,6 +878,7 @@ int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s)
 		lapic_reg_set(l, LAPIC_LDR, x2apic_ldr(l->vcpu_id));
 	}
 	lint0_changed(l);
+	mode_changed(l);
 	l->isr_top = highest_vector(l, LAPIC_ISR);
 	WRITE_ONCE(l->irr_pending, true);
 	irqchip_map_changed(l->ic);

@@ -88,6 +88,8 @@ enum lapic_mode {
 	LAPIC_DISABLED, LAPIC_INVALID, LAPIC_XAPIC, LAPIC_X2APIC,
 };
 
+#define LAPIC_REMEMBERED	3
+
 struct lapic {
 	/* One zeroed page, the register page in xAPIC layout; the owner's. */
 	void *regs;
@@ -109,6 +111,7 @@ struct lapic {
 	unsigned long posted[4];	/* x86 with 64 bits: a bit a vector */
 	bool direct;			/* the CPU does: IRR to ISR, EOI. The vCPU's thread */
 	bool direct_stale;		/* ... and IRR or ISR is other than it knows */
+	u32 before[LAPIC_REMEMBERED];	/* lapic_direct_write() */
 	s16 isr_top;			/* highest vector in service, or -1 */
 	bool lint0_nmi;			/* counted in ic->lint0_nmi */
 	atomic_t esr_latent;		/* errors since ESR was last written */
@@ -158,10 +161,13 @@ bool lapic_directs_eoi(const struct lapic *l);
 
 /* For a CPU that delivers interrupts itself, by the vCPU's thread. Any tier. */
 bool lapic_wants_direct(const struct lapic *l);
+bool lapic_wants_page(const struct lapic *l);
 bool lapic_reads_plainly(u32 reg);
 void lapic_give_direct(struct lapic *l, u8 *requested, u8 *in_service, u64 eoi_exits[4]);
 void lapic_take_direct(struct lapic *l, u8 requested, u8 in_service);
 void lapic_direct_eoi(struct lapic *l, u8 vector);
+void lapic_remember(struct lapic *l);
+void lapic_direct_write(struct lapic *l, u32 reg);
 
 /* lapic_timer.c, for lapic.c */
 void lapic_timer_init(struct lapic *l);

@@ -59,8 +59,12 @@ static unsigned int check_controls(struct lodge_vcpu *vcpu)
 	     "virtual-APIC page not on a page");
 	RULE(!(cpu & VMX_CPU_TPR_SHADOW) || vmx_read(VMCS_TPR_THRESHOLD) <= vcpu->cr8,
 	     "TPR threshold above the TPR");
-	RULE(!(cpu2 & VMX_CPU2_DIRECT) || (cpu & VMX_CPU_TPR_SHADOW),
+	RULE(!(cpu2 & (VMX_CPU2_DIRECT | VMX_CPU2_X2APIC)) || (cpu & VMX_CPU_TPR_SHADOW),
 	     "APIC virtualization without the TPR shadow");
+	RULE((cpu2 & VMX_CPU2_DIRECT_MODE) != VMX_CPU2_DIRECT_MODE,
+	     "APIC accesses virtualized together with x2APIC mode");
+	RULE(!(cpu2 & VMX_CPU2_APIC_ACCESSES) || !(vmx_read(VMCS_APIC_ACCESS_ADDR) & 0xfff),
+	     "APIC-access page not on a page");
 	RULE(!(cpu2 & VMX_CPU2_INTERRUPT_DELIVERY) || (pin & VMX_PIN_EXTERNAL_INTERRUPT),
 	     "virtual-interrupt delivery without external-interrupt exiting");
 	RULE(!(pin & VMX_PIN_VIRTUAL_NMI) || (pin & VMX_PIN_NMI),

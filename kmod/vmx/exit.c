@@ -80,15 +80,22 @@ static int vmx_exit_eoi(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
-/* A self-IPI that the CPU does not do by itself: its vector is an error. RIP is behind it. */
+/* The guest has written to a register of its LAPIC, and is behind the instruction. */
 static int vmx_exit_apic_write(struct lodge_vcpu *vcpu)
 {
-	u32 reg = vcpu->exit.info1 & 0xff0;
-
 	if (vcpu->lapic)
-		lapic_msr_write(vcpu->lapic, LAPIC_MSR_FIRST + (reg >> 4),
-				lapic_reg(vcpu->lapic, reg));
+		lapic_direct_write(vcpu->lapic, vcpu->exit.info1 & 0xff0);
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
 	return LODGE_REENTER;
+}
+
+/*
+ * "APIC-Access VM Exits": the LAPIC's page is where the CPU found the address, but what is
+ * to be done there it does not do: a register without a plain value, or a crooked access.
+ */
+static int vmx_exit_apic_access(struct lodge_vcpu *vcpu)
+{
+	return lodge_exit_mmio(vcpu, LAPIC_DEFAULT_BASE | (vcpu->exit.info1 & 0xfff));
 }
 
 /* The guest lowered its TPR, and an interrupt waits for that. */
@@ -293,6 +300,7 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_MONITOR_INSTRUCTION]	= lodge_exit_mwait,
 	[EXIT_REASON_PAUSE_INSTRUCTION]		= lodge_exit_pause,
 	[EXIT_REASON_TPR_BELOW_THRESHOLD]	= vmx_exit_tpr,
+	[EXIT_REASON_APIC_ACCESS]		= vmx_exit_apic_access,
 	[EXIT_REASON_EOI_INDUCED]		= vmx_exit_eoi,
 	[EXIT_REASON_EPT_VIOLATION]		= vmx_exit_ept_violation,
 	[EXIT_REASON_EPT_MISCONFIG]		= vmx_exit_ept_misconfig,
@@ -338,6 +346,7 @@ enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
 		if (!lodge_stage2_fault_fast(vcpu, vcpu->exit.info2, ept_access(q)))
 			return LODGE_REENTER;
 		return leave_for_decoding(vcpu);
+	case EXIT_REASON_APIC_ACCESS:
 	case EXIT_REASON_CR_ACCESS:
 		return leave_for_decoding(vcpu);
 	case EXIT_REASON_EXCEPTION_NMI:

@@ -364,6 +364,7 @@ static void write_lapic(struct lodge_vcpu *vcpu)
 		write_tpr(vcpu);
 		return;
 	}
+	lapic_remember(l);
 	lapic_collect(l);
 	if (l->direct_stale)
 		write_direct(vcpu);
@@ -484,7 +485,7 @@ static void take_idt_vectoring(struct lodge_vcpu *vcpu, u32 info)
 /* "Exit Qualification" */
 #define QUALIFIED_EXITS	(REASON(EXCEPTION_NMI) | REASON(TASK_SWITCH) | REASON(CR_ACCESS) | \
 			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(EPT_VIOLATION) | \
-			 REASON(EOI_INDUCED) | REASON(APIC_WRITE))
+			 REASON(EOI_INDUCED) | REASON(APIC_ACCESS) | REASON(APIC_WRITE))
 
 /* An IRET had unblocked NMIs when it met a fault that the guest never sees. */
 static bool iret_was_undone(const struct lodge_vcpu *vcpu, u32 reason, u32 vectoring)

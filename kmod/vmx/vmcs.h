@@ -37,6 +37,7 @@ enum vmcs_field {
 	VMCS_ENTRY_MSR_LOAD_ADDR	= 0x200a,
 	VMCS_TSC_OFFSET			= 0x2010,
 	VMCS_VIRTUAL_APIC_ADDR		= 0x2012,
+	VMCS_APIC_ACCESS_ADDR		= 0x2014,
 	VMCS_EPT_POINTER		= 0x201a,
 	VMCS_EOI_EXIT_BITMAP0		= 0x201c,	/* up to 3 */
 	VMCS_TSC_MULTIPLIER		= 0x2032,
@@ -152,6 +153,7 @@ enum vmcs_field {
 #define VMX_CPU_SECONDARY		BIT(31)
 
 /* Secondary processor-based VM-execution controls */
+#define VMX_CPU2_APIC_ACCESSES		BIT(0)
 #define VMX_CPU2_EPT			BIT(1)
 #define VMX_CPU2_RDTSCP			BIT(3)
 #define VMX_CPU2_X2APIC			BIT(4)
@@ -164,9 +166,10 @@ enum vmcs_field {
 #define VMX_CPU2_INVPCID		BIT(12)
 #define VMX_CPU2_TSC_SCALING		BIT(25)
 
-/* A local APIC in x2APIC mode that the CPU works: all or none of these */
-#define VMX_CPU2_DIRECT			(VMX_CPU2_X2APIC | VMX_CPU2_APIC_REGISTERS | \
-					 VMX_CPU2_INTERRUPT_DELIVERY)
+/* A local APIC that the CPU works: both of these or none, */
+#define VMX_CPU2_DIRECT			(VMX_CPU2_APIC_REGISTERS | VMX_CPU2_INTERRUPT_DELIVERY)
+/* and one of these at most, by the mode that it is in */
+#define VMX_CPU2_DIRECT_MODE		(VMX_CPU2_X2APIC | VMX_CPU2_APIC_ACCESSES)
 
 /* VMCS_GUEST_INTERRUPT_STATUS */
 #define VMX_STATUS(requested, in_service)	((u16)((requested) | (in_service) << 8))

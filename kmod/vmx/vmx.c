@@ -31,7 +31,7 @@ struct vmx_features lodge_vmx __ro_after_init;
 
 static int apicv = -1;
 module_param(apicv, int, 0444);
-MODULE_PARM_DESC(apicv, "Intel: let the CPU work a guest's x2APIC: 0 never, 1 if it can (default: if it has posted interrupts, too)");
+MODULE_PARM_DESC(apicv, "Intel: let the CPU work guests' local APICs: 0 never, 1 if it can (default: if it has posted interrupts, too)");
 
 struct named_bit {
 	u32 bit;
@@ -282,7 +282,10 @@ static int vmx_probe(void)
 	probe_mitigations();
 	if (apicv < 0)
 		apicv = vmx_can(VMX_PIN, VMX_PIN_POSTED_INTERRUPTS);
-	lodge_vmx_backend.delivers = apicv && vmx_can(VMX_CPU2, VMX_CPU2_DIRECT);
+	lodge_vmx_backend.delivers = apicv && vmx_can(VMX_CPU2, VMX_CPU2_DIRECT) &&
+				     vmx_can(VMX_CPU2, VMX_CPU2_X2APIC);
+	lodge_vmx_backend.lapic_page = lodge_vmx_backend.delivers &&
+				       vmx_can(VMX_CPU2, VMX_CPU2_APIC_ACCESSES);
 	lodge_vmx_backend.deadline_timer = vmx_can(VMX_PIN, VMX_PIN_PREEMPTION_TIMER) &&
 					   !timer_is_wrong();
 
@@ -316,6 +319,8 @@ void vmx_fill(struct lodge_vcpu *vcpu)
 	vmx_write(VMCS_MSR_BITMAP, virt_to_phys(vmx->msr_bitmap));
 	vmx_write(VMCS_VIRTUAL_APIC_ADDR, virt_to_phys(vmx->apic_page));
 	vmx_write(VMCS_TPR_THRESHOLD, 0);
+	if (lodge_vmx_backend.lapic_page)
+		vmx_write(VMCS_APIC_ACCESS_ADDR, page_to_phys(vcpu->vm->mem.lapic_page));
 	if (lodge_vmx_backend.delivers) {
 		vmx_write(VMCS_GUEST_INTERRUPT_STATUS, 0);
 		for (i = 0; i < ARRAY_SIZE(vmx->eoi_exits); i++)
@@ -375,27 +380,48 @@ static const u32 moved_msrs[] = {
 
 /*
  * "Virtualizing MSR-Based APIC Accesses": what the CPU finds in the LAPIC's page, and does
- * on its own. A debugger that keeps interrupts back has to see them.
+ * on its own.
  */
-static void update_lapic(struct lodge_vcpu *vcpu)
+static void update_lapic_msrs(struct lodge_vcpu *vcpu, bool direct)
 {
 	static const u32 writes[] = { LAPIC_TPR, LAPIC_EOI, LAPIC_SELF_IPI };
-	struct lapic *l = vcpu->lapic;
 	unsigned int i;
 	u32 reg;
 
-	if (!l)
-		return;
-	l->direct = lapic_wants_direct(l) && !(vcpu->debug & KVM_GUESTDBG_BLOCKIRQ);
-	vmx_control(to_vmx(vcpu), VMX_CPU2, VMX_CPU2_DIRECT, l->direct);
 	for (reg = 0; reg <= LAPIC_SELF_IPI; reg += 16) {
 		bool write = false;
 
 		for (i = 0; i < ARRAY_SIZE(writes); i++)
 			write |= reg == writes[i];
 		msr_direct(vcpu, LAPIC_MSR_FIRST + (reg >> 4),
-			   l->direct && lapic_reads_plainly(reg), l->direct && write);
+			   direct && lapic_reads_plainly(reg), direct && write);
 	}
+}
+
+/*
+ * A debugger that keeps interrupts back has to see them; a TPR that is in guest memory
+ * (KVM_SET_VAPIC_ADDR) is not the LAPIC's.
+ */
+static void update_lapic(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct lapic *l = vcpu->lapic;
+	bool x2apic, page;
+
+	if (!l)
+		return;
+	l->direct = lapic_wants_direct(l) && !(vcpu->debug & KVM_GUESTDBG_BLOCKIRQ) &&
+		    !(vcpu->apic_memory & LODGE_APIC_TPR);
+	x2apic = l->direct && lapic_mode(l) == LAPIC_X2APIC;
+	page = l->direct && lapic_wants_page(l) && lodge_backend->lapic_page;
+	vmx_control(vmx, VMX_CPU2, VMX_CPU2_DIRECT, l->direct);
+	vmx_control(vmx, VMX_CPU2, VMX_CPU2_X2APIC, x2apic);
+	vmx_control(vmx, VMX_CPU2, VMX_CPU2_APIC_ACCESSES, page);
+	/* "Guidelines for Use of INVEPT": what the CPU cached of the page was without that. */
+	if (page && !vcpu->uses_lapic_page)
+		vcpu->stage2_flushed = READ_ONCE(vcpu->vm->mem.flush_gen) - 1;
+	lodge_lapic_page_use(vcpu, page);
+	update_lapic_msrs(vcpu, x2apic);
 }
 
 /* What runs without an exit where user space wants it so. */

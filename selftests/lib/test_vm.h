@@ -132,6 +132,8 @@ struct kvm_cpuid2 *cpuid_supported(int device_fd);
 struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, u32 leaf,
 				    u32 index);
 void vcpu_set_supported_cpuid(struct test_vcpu *vcpu);
+/* The same, and the LAPIC's timer has deadlines: KVM_CAP_TSC_DEADLINE_TIMER. */
+void vcpu_offer_deadline(struct test_vcpu *vcpu);
 int __vcpu_get_msr(struct test_vcpu *vcpu, u32 index, u64 *value);
 int __vcpu_set_msr(struct test_vcpu *vcpu, u32 index, u64 value);
 u64 vcpu_get_msr(struct test_vcpu *vcpu, u32 index);
@@ -170,6 +172,8 @@ void vcpu_run_to_done_at(struct test_vcpu *vcpu, const char *file, int line);
 #define vcpu_run_to_done(vcpu) vcpu_run_to_done_at(vcpu, __FILE__, __LINE__)
 
 void *io_data(struct test_vcpu *vcpu);
+/* A counter of KVM_GET_STATS_FD. */
+u64 vcpu_stat(struct test_vcpu *vcpu, const char *name);
 const char *exit_name(u32 reason);
 void dump_exit(struct test_vcpu *vcpu);
 void host_signal_noop(int sig);

@@ -95,6 +95,20 @@ void vcpu_set_supported_cpuid(struct test_vcpu *vcpu)
 	close(device);
 }
 
+void vcpu_offer_deadline(struct test_vcpu *vcpu)
+{
+	int device = device_open();
+	struct kvm_cpuid2 *cpuid = cpuid_supported(device);
+	struct kvm_cpuid_entry2 *e = cpuid_find(cpuid, 1, 0);
+
+	if (!e)
+		TEST_DIE("CPUID has no leaf 1");
+	e->ecx |= 1U << 24;
+	vcpu_ioctl(vcpu, KVM_SET_CPUID2, cpuid);
+	free(cpuid);
+	close(device);
+}
+
 struct one_msr {
 	struct kvm_msrs head;
 	struct kvm_msr_entry entry;
@@ -349,6 +363,34 @@ void vcpu_run_expect_at(struct test_vcpu *vcpu, u32 reason,
 	vcpu_guest_call(vcpu);
 	dump_exit(vcpu);
 	test_die(file, line, "expected exit %s", exit_name(reason));
+}
+
+u64 vcpu_stat(struct test_vcpu *vcpu, const char *name)
+{
+	int fd = vcpu_ioctl(vcpu, KVM_GET_STATS_FD, 0);
+	struct kvm_stats_header header;
+	union {
+		struct kvm_stats_desc desc;
+		char bytes[256];
+	} u;
+	u64 value = 0;
+	u32 i, each;
+
+	if (pread(fd, &header, sizeof(header), 0) != sizeof(header))
+		TEST_DIE("read: %m");
+	each = sizeof(u.desc) + header.name_size;
+	for (i = 0; i < header.num_desc; i++) {
+		if (each > sizeof(u) ||
+		    pread(fd, &u, each, header.desc_offset + i * each) != (ssize_t)each)
+			TEST_DIE("read: %m");
+		if (!strcmp(u.bytes + sizeof(u.desc), name))
+			break;
+	}
+	if (i == header.num_desc ||
+	    pread(fd, &value, sizeof(value), header.data_offset + u.desc.offset) != sizeof(value))
+		TEST_DIE("nothing counts %s", name);
+	close(fd);
+	return value;
 }
 
 void *io_data(struct test_vcpu *vcpu)
