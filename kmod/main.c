@@ -42,7 +42,7 @@ DEFINE_PER_CPU(bool, lodge_cpu_is_on);
 static DEFINE_MUTEX(hw_lock);
 static unsigned int hw_users;
 static bool hw_closed;			/* the machine goes down: nothing is switched on again */
-static bool hw_shared;			/* for a window at a time: the rival came in between */
+static bool hw_shared;			/* for a window at a time: the rival is, or was, loaded */
 static bool rival_loaded;
 static enum cpuhp_state hw_cpuhp_state;
 
@@ -176,7 +176,7 @@ int lodge_hw_get(void)
 	if (hw_closed) {
 		r = -EBUSY;
 	} else if (!hw_users) {
-		hw_shared = false;
+		hw_shared = rival_loaded && lodge_backend->shares;
 		on_each_cpu(cpu_on_ipi, &on, 1);
 		r = atomic_read(&on.error);
 		hw_lent = atomic_read(&on.lent);

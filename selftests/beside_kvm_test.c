@@ -112,4 +112,31 @@ TEST(turns)
 	free(own);
 }
 
+/* Up to 6.11 a KVM that is loaded takes the hardware with its first VM only. */
+TEST(lodge_first)
+{
+	char *own = strdup(test_device());
+	struct test_vcpu vcpu[2];
+	struct test_vm vm[2];
+
+	if (test_device_is_kvm() || access(KVM_NODE, F_OK))
+		SKIP(return, "no KVM beside the one under test");
+	ASSERT_EQ(0, host_stay_on_first_cpu());
+	if (!create_on(own, &vm[1], &vcpu[1], 0x2000))
+		SKIP(return, "KVM has the hardware");
+	if (!create_on(KVM_NODE, &vm[0], &vcpu[0], 0x1000)) {
+		vcpu_destroy(&vcpu[1]);
+		vm_destroy(&vm[1]);
+		/* AMD's hardware has one owner. */
+		ASSERT_FALSE(test_cpu_has_vmcall);
+		SKIP(return, "only one of them can have guests");
+	}
+	take_turns(_metadata, vcpu);
+	vcpu_destroy(&vcpu[0]);
+	vm_destroy(&vm[0]);
+	vcpu_destroy(&vcpu[1]);
+	vm_destroy(&vm[1]);
+	free(own);
+}
+
 TEST_HARNESS_MAIN

@@ -7,10 +7,10 @@
  * A window finds one of three:
  *
  * - The CPU is in VMX operation because of us, from cpu_on() to cpu_off(). Only where the
- *   kernel lets a module tell it that CR4.VMXE is set ("kept"), and not once KVM has been
- *   loaded beside the VMs there are, which would find VMX in use. A VMCS stays in the CPU's
- *   cache then ("active"), until its vCPU moves: that CPU must write it back by VMCLEAR
- *   before another may load it.
+ *   kernel lets a module tell it that CR4.VMXE is set ("kept"), and not where KVM is
+ *   loaded, which would find VMX in use when it wants it for its first VM. A VMCS stays in
+ *   the CPU's cache then ("active"), until its vCPU moves: that CPU must write it back by
+ *   VMCLEAR before another may load it.
  * - It is in VMX operation because of somebody else. A VMCS of theirs may be current: it
  *   is noted, and made current again at the end ("borrowed"). Theirs stays launched.
  * - It is not: VMXON and VMXOFF are part of the window ("entered"). The kernel does not
