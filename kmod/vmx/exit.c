@@ -310,6 +310,7 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_WBINVD]			= lodge_exit_nop,
 	[EXIT_REASON_XSETBV]			= lodge_exit_xsetbv,
 	[EXIT_REASON_APIC_WRITE]		= vmx_exit_apic_write,
+	[EXIT_REASON_ENCLS]			= lodge_exit_ud,
 };
 
 /*

@@ -192,7 +192,7 @@ void vmx_host_open(struct lodge_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_host *h = &vmx->host;
 	bool moved = vmx->last_cpu != vcpu->cpu;
-	u64 perf;
+	u64 perf = ~0ull;
 
 	native_store_gdt(&h->gdt);
 	store_idt(&h->idt);
@@ -203,15 +203,22 @@ void vmx_host_open(struct lodge_vcpu *vcpu)
 	save_msrs(vcpu);
 	h->debugctl = get_debugctlmsr();
 
-	/*
-	 * Counters stand still in the guest: what they count there belongs to nobody, and
-	 * PEBS would write its records to the guest's memory.
-	 */
+	/* Counters stand still in the guest: what they count there belongs to nobody. */
 	if (lodge_vmx.perf_global) {
 		rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, perf);
 		if (moved || perf != h->perf_global)
 			vmx_write(VMCS_HOST_PERF_GLOBAL_CTRL, perf);
 		h->perf_global = perf;
+	}
+	/*
+	 * PEBS finishes a record after its counter has stopped, at an address that would
+	 * then be the guest's: it wants to be off for a while before.
+	 */
+	h->pebs = 0;
+	if (lodge_vmx.pebs && perf) {
+		rdmsrl(MSR_IA32_PEBS_ENABLE, h->pebs);
+		if (unlikely(h->pebs))
+			wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
 	}
 }
 
@@ -225,4 +232,6 @@ void vmx_host_close(struct lodge_vcpu *vcpu)
 	restore_drs(vmx);
 	if (unlikely(h->debugctl))
 		update_debugctlmsr(h->debugctl);
+	if (unlikely(h->pebs))
+		wrmsrl(MSR_IA32_PEBS_ENABLE, h->pebs);
 }

@@ -40,6 +40,7 @@ enum vmcs_field {
 	VMCS_APIC_ACCESS_ADDR		= 0x2014,
 	VMCS_EPT_POINTER		= 0x201a,
 	VMCS_EOI_EXIT_BITMAP0		= 0x201c,	/* up to 3 */
+	VMCS_ENCLS_BITMAP		= 0x202e,
 	VMCS_TSC_MULTIPLIER		= 0x2032,
 	VMCS_GUEST_PHYSICAL_ADDRESS	= 0x2400,
 	VMCS_LINK_POINTER		= 0x2800,
@@ -164,6 +165,7 @@ enum vmcs_field {
 #define VMX_CPU2_INTERRUPT_DELIVERY	BIT(9)
 #define VMX_CPU2_PAUSE_LOOP		BIT(10)
 #define VMX_CPU2_INVPCID		BIT(12)
+#define VMX_CPU2_ENCLS			BIT(15)
 #define VMX_CPU2_TSC_SCALING		BIT(25)
 
 /* A local APIC that the CPU works: both of these or none, */

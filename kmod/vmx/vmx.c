@@ -276,6 +276,8 @@ static int vmx_probe(void)
 			 (cpuid_eax(10) & 0xff) >= 2 &&
 			 vmx_can(VMX_EXIT, VMX_EXIT_LOAD_PERF_GLOBAL) &&
 			 vmx_can(VMX_ENTRY, VMX_ENTRY_LOAD_PERF_GLOBAL);
+	/* Newer CPUs, and some with new microcode, keep guest and host apart by themselves. */
+	f->pebs = boot_cpu_has(X86_FEATURE_PEBS) && (cpuid_eax(10) & 0xff) <= 4;
 	f->tsc_scaling = vmx_can(VMX_CPU2, VMX_CPU2_TSC_SCALING);
 	if (f->tsc_scaling)
 		lodge_tsc_scaling(VMX_TSC_RATIO_BITS, ~0ull);
@@ -327,6 +329,8 @@ void vmx_fill(struct lodge_vcpu *vcpu)
 			vmx_write(VMCS_EOI_EXIT_BITMAP0 + 2 * i, vmx->eoi_exits[i]);
 	}
 	vmx_write(VMCS_EPT_POINTER, vmx_eptp(vcpu));
+	if (vmx_can(VMX_CPU2, VMX_CPU2_ENCLS))
+		vmx_write(VMCS_ENCLS_BITMAP, ~0ull);
 	if (vmx_can(VMX_CPU2, VMX_CPU2_PAUSE_LOOP)) {
 		vmx_write(VMCS_PLE_GAP, PLE_GAP);
 		vmx_write(VMCS_PLE_WINDOW, PLE_WINDOW);
@@ -494,6 +498,9 @@ static void init_controls(struct lodge_vcpu *vcpu)
 		control[VMX_CPU2] |= VMX_CPU2_TSC_SCALING;
 	if (vmx_can(VMX_CPU2, VMX_CPU2_WBINVD))
 		control[VMX_CPU2] |= VMX_CPU2_WBINVD;
+	/* SGX is not the guest's, whatever memory its VMM gives it. */
+	if (vmx_can(VMX_CPU2, VMX_CPU2_ENCLS))
+		control[VMX_CPU2] |= VMX_CPU2_ENCLS;
 
 	control[VMX_EXIT] = VMX_EXIT_SAVE_DEBUG | VMX_EXIT_HOST_64 | VMX_EXIT_LOAD_PAT |
 			    VMX_EXIT_LOAD_EFER;

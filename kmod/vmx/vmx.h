@@ -40,7 +40,7 @@ struct vmx_host {
 	u64 cr3, cr4;
 	u64 fs_base, kernel_gs_base;
 	u64 star, lstar, sfmask, tsc_aux;
-	u64 debugctl, perf_global;
+	u64 debugctl, perf_global, pebs;
 	u64 dr[4], dr6, dr7;
 	u16 ds, es, fs, gs, ldt;
 	struct desc_ptr gdt, idt;
@@ -116,6 +116,7 @@ struct vmx_features {
 	bool ept_ad;
 	bool vpid;
 	bool perf_global;	/* host's counters can be stopped in the guest */
+	bool pebs;		/* ... which is too late for a record on its way */
 	bool tsc_scaling;
 	u8 timer_rate;		/* the preemption timer ticks as this bit of the TSC changes */
 	bool empty_soft_event;	/* a soft interrupt of no length can be injected */
