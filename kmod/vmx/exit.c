@@ -6,6 +6,7 @@
  */
 #define pr_fmt(fmt) "lodge: " fmt
 
+#include <linux/jiffies.h>
 #include <linux/nospec.h>
 #include <linux/sched.h>
 #include <asm/debugreg.h>
@@ -22,9 +23,37 @@
 #include "../state.h"
 #include "vmx.h"
 
+#define SPLIT_LOCK_MS	10	/* before each window that lets a guest take split locks */
+
 /* The kernel serves what arrived as soon as it has its interrupts on again. */
 static int vmx_exit_host_event(struct lodge_vcpu *vcpu)
 {
+	return LODGE_REENTER;
+}
+
+/*
+ * The host's split-lock detection is nothing that the guest's CPUID tells of. The guest's own
+ * alignment check wants all three of these.
+ */
+static bool is_split_lock(struct lodge_vcpu *vcpu)
+{
+	if (!lodge_vmx.split_lock)
+		return false;
+	lodge_state_get(vcpu, LODGE_ST_SEGS | LODGE_ST_CRS);
+	return vcpu->st.cpl < 3 || !(vcpu->st.cr0 & X86_CR0_AM) ||
+	       !(vcpu->st.rflags & X86_EFLAGS_AC);
+}
+
+/*
+ * What the kernel does to a process: it warns, makes it slow, as the bus lock makes everybody,
+ * and lets it go on. That somebody wants it killed (split_lock_detect=fatal) cannot be known.
+ */
+static int exit_split_lock(struct lodge_vcpu *vcpu)
+{
+	pr_warn_ratelimited("%s/%d: the guest takes a split lock at %#llx\n", current->comm,
+			    current->pid, vcpu->st.rip);
+	schedule_timeout_interruptible(msecs_to_jiffies(SPLIT_LOCK_MS));
+	to_vmx(vcpu)->split_lock = true;
 	return LODGE_REENTER;
 }
 
@@ -38,6 +67,8 @@ static int vmx_exit_exception_nmi(struct lodge_vcpu *vcpu)
 		return LODGE_REENTER;
 	if (vector == X86_TRAP_UD)
 		return lodge_fix_hypercall(vcpu, MODRM_VMCALL);
+	if (vector == X86_TRAP_AC && is_split_lock(vcpu))
+		return exit_split_lock(vcpu);
 	if (vector != X86_TRAP_DB)
 		return lodge_exit_exception(vcpu, vector, vcpu->exit.info2,
 					    vcpu->exit.info1);

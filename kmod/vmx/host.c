@@ -187,6 +187,13 @@ static void restore_drs(struct vmx_vcpu *vmx)
 	set_debugreg(h->dr7, 7);
 }
 
+/* The MSR is the whole core's: the kernel, too, lets a sibling go unwatched meanwhile. */
+static void allow_split_lock(struct vmx_host *h)
+{
+	rdmsrl(MSR_TEST_CTRL, h->test_ctrl);
+	wrmsrl(MSR_TEST_CTRL, h->test_ctrl & ~(u64)MSR_TEST_CTRL_SPLIT_LOCK_DETECT);
+}
+
 void vmx_host_open(struct lodge_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
@@ -202,6 +209,8 @@ void vmx_host_open(struct lodge_vcpu *vcpu)
 	save_drs(h);
 	save_msrs(vcpu);
 	h->debugctl = get_debugctlmsr();
+	if (unlikely(vmx->split_lock))
+		allow_split_lock(h);
 
 	/* Counters stand still in the guest: what they count there belongs to nobody. */
 	if (lodge_vmx.perf_global) {
@@ -234,4 +243,8 @@ void vmx_host_close(struct lodge_vcpu *vcpu)
 		update_debugctlmsr(h->debugctl);
 	if (unlikely(h->pebs))
 		wrmsrl(MSR_IA32_PEBS_ENABLE, h->pebs);
+	if (unlikely(vmx->split_lock)) {
+		vmx->split_lock = false;
+		wrmsrl(MSR_TEST_CTRL, h->test_ctrl);
+	}
 }

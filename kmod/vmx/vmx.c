@@ -278,6 +278,7 @@ static int vmx_probe(void)
 			 vmx_can(VMX_ENTRY, VMX_ENTRY_LOAD_PERF_GLOBAL);
 	/* Newer CPUs, and some with new microcode, keep guest and host apart by themselves. */
 	f->pebs = boot_cpu_has(X86_FEATURE_PEBS) && (cpuid_eax(10) & 0xff) <= 4;
+	f->split_lock = boot_cpu_has(X86_FEATURE_SPLIT_LOCK_DETECT);
 	f->tsc_scaling = vmx_can(VMX_CPU2, VMX_CPU2_TSC_SCALING);
 	if (f->tsc_scaling)
 		lodge_tsc_scaling(VMX_TSC_RATIO_BITS, ~0ull);

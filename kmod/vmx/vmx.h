@@ -40,7 +40,7 @@ struct vmx_host {
 	u64 cr3, cr4;
 	u64 fs_base, kernel_gs_base;
 	u64 star, lstar, sfmask, tsc_aux;
-	u64 debugctl, perf_global, pebs;
+	u64 debugctl, perf_global, pebs, test_ctrl;
 	u64 dr[4], dr6, dr7;
 	u16 ds, es, fs, gs, ldt;
 	struct desc_ptr gdt, idt;
@@ -84,6 +84,7 @@ struct vmx_vcpu {
 	bool drs_loaded;	/* the guest's debug registers are in the CPU */
 	bool irq_window, nmi_window, tpr_window;
 	bool halted;		/* by a HLT that did not exit */
+	bool split_lock;	/* the next window lets such a one be */
 	bool direct;		/* the VMCS has the LAPIC's page, and no apic_page */
 	u64 eoi_exits[4];	/* in the VMCS, too */
 	u32 inject;		/* VMCS_ENTRY_INTERRUPTION of the next entry */
@@ -117,6 +118,7 @@ struct vmx_features {
 	bool vpid;
 	bool perf_global;	/* host's counters can be stopped in the guest */
 	bool pebs;		/* ... which is too late for a record on its way */
+	bool split_lock;	/* the host has them raise #AC, in guests, too */
 	bool tsc_scaling;
 	u8 timer_rate;		/* the preemption timer ticks as this bit of the TSC changes */
 	bool empty_soft_event;	/* a soft interrupt of no length can be injected */
