@@ -335,6 +335,28 @@ TEST_F(modes, ladder)
 	vcpu_run_expect(vcpu, KVM_EXIT_HLT);
 }
 
+/*
+ * TR has a 16-bit TSS until long mode is there, as it has with a loader that is in no hurry
+ * to change it. (Intel's CPUs refuse this, KVM's guests may.)
+ */
+TEST_F(modes, ladder_with_small_tss)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	struct kvm_sregs sregs;
+
+	vm_place(&self->vm, GUEST_BLOB, ladder_code, ladder_code_end);
+	vcpu_setup_real(vcpu, 0x1000, 0);
+	ASSERT_EQ(0x32, expect_out(vcpu));
+	vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs);
+	sregs.tr = (struct kvm_segment) {
+		.base = GUEST_TSS, .limit = 0x2b, .selector = GUEST_TSS_SEL, .type = 3,
+		.present = 1,
+	};
+	vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs);
+	ASSERT_EQ(0x64, expect_out(vcpu));
+	vcpu_run_expect(vcpu, KVM_EXIT_HLT);
+}
+
 /* Ring 3: no privileged instruction, no port, no kernel page. */
 GUEST_TEXT(user_code,
 	   "movl $0x5ca11, %eax\n"

@@ -18,6 +18,7 @@
 #include "vmx.h"
 
 #define VMX_AR_TYPE		0x000f
+#define VMX_AR_TSS_WIDE		BIT(3)	/* of the type of a TSS: not of 16 bits */
 #define VMX_AR_S		BIT(4)
 #define VMX_AR_DPL_SHIFT	5
 #define VMX_AR_P		BIT(7)
@@ -195,6 +196,19 @@ static void commit_segs(const struct lodge_state *st)
 	vmx_write(VMCS_GUEST_IDTR_LIMIT, st->idt.limit);
 }
 
+/*
+ * A guest may enter long mode with a 16-bit TSS in TR, and load another there. No VM entry
+ * takes that ("Checks on Guest Segment Registers"): it becomes a 64-bit one, as in KVM.
+ */
+static void fix_tss(void)
+{
+	const enum vmcs_field field = VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_TR;
+	u32 ar = vmx_read(field);
+
+	if (!(ar & VMX_AR_TSS_WIDE))
+		vmx_write(field, ar | VMX_AR_TSS_WIDE);
+}
+
 static void commit_crs(struct lodge_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
@@ -217,6 +231,8 @@ static void commit_crs(struct lodge_vcpu *vcpu)
 		for (i = 0; i < ARRAY_SIZE(st->pdptr); i++)
 			vmx_write(VMCS_GUEST_PDPTE0 + 2 * i, st->pdptr[i]);
 	vmx_write(VMCS_GUEST_EFER, st->efer);
+	if ((st->efer & EFER_LMA) && !(vmx->control[VMX_ENTRY] & VMX_ENTRY_GUEST_64))
+		fix_tss();
 	vmx_control(vmx, VMX_ENTRY, VMX_ENTRY_GUEST_64, st->efer & EFER_LMA);
 	vmx->msrs_changed = true;	/* EFER.SCE says whether they matter */
 }
