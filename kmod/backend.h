@@ -24,6 +24,7 @@ struct lodge_stage2_format {
 	u64 memtype_wb;		/* leaf: ordinary memory */
 	u64 memtype_uc;		/* leaf: device memory of the host */
 	unsigned int max_level;	/* largest leaf: 1 = 4K, 2 = 2M, 3 = 1G */
+	bool logs;		/* it notes a page as it sets that bit: lodge_dirty_logged() */
 	bool no_accessed;	/* the CPU sets no such bit: that a page is used shows by a fault */
 	bool host_levels;	/* the CPU walks as many levels as the host's own paging has */
 };

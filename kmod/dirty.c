@@ -6,6 +6,10 @@
  * entry in a ring: dirty_ring.c.) Bits change by atomic operations; a bit is cleared under
  * mem->lock together with the write permission of its page. So a page that may be written
  * without a fault has its bit set.
+ *
+ * Where the CPU notes what it writes (lodge_cpu_logs()), the dirty bit of the stage-2 entry
+ * takes the place of that permission: a page that may be written without a note has its
+ * bit set, or will when the window ends in which it was noted.
  */
 #include <linux/bitmap.h>
 #include <linux/kvm.h>
@@ -15,6 +19,7 @@
 #include <linux/uaccess.h>
 
 #include "kernel_compat.h"
+#include "backend.h"
 #include "stage2.h"
 #include "vcpu.h"
 #include "vm.h"
@@ -120,6 +125,31 @@ void lodge_dirty_mark(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u6
 	rcu_read_unlock();
 }
 
+bool lodge_cpu_logs(const struct lodge_memory *mem)
+{
+	return lodge_backend->stage2.logs && !READ_ONCE(mem->ring_bytes);
+}
+
+/*
+ * Here RCU keeps the slot; its bitmap stays because whoever takes it away waits for all
+ * windows (wait_for_accesses()).
+ */
+void lodge_dirty_logged(struct lodge_vcpu *vcpu, const u64 *gpas, unsigned int nr)
+{
+	const struct lodge_slot *slot;
+	unsigned int i;
+
+	rcu_read_lock();
+	for (i = 0; i < nr; i++) {
+		u64 gfn = gpas[i] >> PAGE_SHIFT;
+
+		slot = lodge_slot_find(&vcpu->vm->mem, gfn, &vcpu->slot_hint);
+		if (slot)
+			lodge_dirty_mark(vcpu, slot, gfn);
+	}
+	rcu_read_unlock();
+}
+
 /*
  * The pages of @mask, which belongs to word @i of the bitmap, are protected again. Their
  * bits were cleared before: if the lock is dropped meanwhile for a table, a page that is
@@ -213,6 +243,9 @@ static int log_get_locked(struct lodge_memory *mem, const struct kvm_dirty_log *
 	 * A page that is written through a translation not yet flushed has its bit taken
 	 * here, and its contents are there when the flush is over and the ioctl returns.
 	 */
+	/* What the CPUs have noted so far. */
+	if (lodge_cpu_logs(mem))
+		lodge_kick_all_and_wait(container_of(mem, struct lodge_vm, mem));
 	for (i = 0; i < total && !ret; i += nr) {
 		nr = min_t(unsigned long, total - i, CHUNK_WORDS);
 		if (mem->manual_log) {

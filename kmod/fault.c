@@ -243,12 +243,14 @@ static int install(struct lodge_vcpu *vcpu, struct fault *f)
 {
 	struct lodge_memory *mem = &vcpu->vm->mem;
 	struct lodge_s2_batch batch = { .may_sleep = true };
+	bool unwritten = !f->write && lodge_slot_logs(&f->slot), noted = lodge_cpu_logs(mem);
 	struct lodge_s2_leaf leaf = {
 		.gfn = f->gfn,
 		.pfn = f->pfn,
 		.level = leaf_level(f),
-		/* Under the log a page becomes writable only when it is written. */
-		.writable = f->writable && (f->write || !lodge_slot_logs(&f->slot)),
+		/* Under the log a page becomes writable, or dirty, only when it is written. */
+		.writable = f->writable && (!unwritten || noted),
+		.clean = unwritten && noted,
 		.host_writable = f->writable,
 		.ram = f->ram,
 	};
@@ -275,7 +277,7 @@ static int install(struct lodge_vcpu *vcpu, struct fault *f)
 			/* While the lock still keeps the host from taking the page away. */
 			if (f->writable && f->page && !PageReserved(f->page))
 				folio_set_dirty(page_folio(f->page));
-			if (leaf.writable)
+			if (leaf.writable && !leaf.clean)
 				lodge_dirty_mark(vcpu, slot, f->gfn);
 			break;
 		}

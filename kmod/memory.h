@@ -218,6 +218,17 @@ void lodge_dirty_log_end(struct lodge_memory *mem, const struct lodge_slot *slot
  */
 void lodge_dirty_mark(struct lodge_vcpu *vcpu, const struct lodge_slot *slot, u64 gfn);
 
+/*
+ * Does the CPU itself note which pages a guest has written? For bitmaps only: entries of a
+ * ring would come late, and many at once.
+ */
+bool lodge_cpu_logs(const struct lodge_memory *mem);
+/*
+ * The backend, in every window before its end: the pages at these guest-physical addresses,
+ * which the CPU has noted for @vcpu. Interrupts off.
+ */
+void lodge_dirty_logged(struct lodge_vcpu *vcpu, const u64 *gpas, unsigned int nr);
+
 /* fault.c ------------------------------------------------------------------ */
 
 enum lodge_fault {		/* not an errno */

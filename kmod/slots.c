@@ -156,6 +156,9 @@ static int wait_for_accesses(struct lodge_memory *mem)
 	if (down_write_killable(&mem->slots_sem))
 		return -EINTR;
 	up_write(&mem->slots_sem);
+	/* The CPUs' notes are taken in windows. */
+	if (lodge_cpu_logs(mem))
+		lodge_kick_all_and_wait(container_of(mem, struct lodge_vm, mem));
 	return 0;
 }
 

@@ -72,7 +72,7 @@ static u64 s2_make_leaf(const struct lodge_s2_leaf *leaf, unsigned int level)
 		entry |= format->large;
 	/* With the dirty bit set beforehand the CPU need not come back to set it. */
 	if (leaf->writable)
-		entry |= format->writable | format->dirty;
+		entry |= format->writable | (leaf->clean ? 0 : format->dirty);
 	if (leaf->host_writable)
 		entry |= S2_HOST_WRITABLE;
 	if (leaf->ram)
@@ -389,12 +389,18 @@ bool lodge_stage2_young(struct lodge_memory *mem, u64 start, u64 end, bool clear
 	return young;
 }
 
+/* What an entry must lack so that a first write does not go unnoticed. */
+static u64 guard_of(const struct lodge_memory *mem)
+{
+	return lodge_cpu_logs(mem) ? s2_format()->dirty : s2_format()->writable;
+}
+
 void lodge_stage2_protect_range(struct lodge_memory *mem, u64 start, u64 end,
 				struct lodge_s2_batch *batch)
 {
-	const u64 writable = s2_format()->writable;
+	const u64 writable = s2_format()->writable, guard = guard_of(mem);
 	struct walk w = { .next = start, .end = end };
-	u64 gfn = start;
+	u64 gfn = start, deny;
 
 	while (walk_step(mem, &w)) {
 		if (w.level > 1 && !batch->spare && !batch->starved) {
@@ -405,11 +411,13 @@ void lodge_stage2_protect_range(struct lodge_memory *mem, u64 start, u64 end,
 			continue;
 		}
 		if (w.level > 1 && batch->spare) {
-			split_leaf(w.entry, w.level, writable, batch);
+			split_leaf(w.entry, w.level, guard, batch);
 			if (w.level > 2)
 				w.next = gfn;	/* the parts, too */
-		} else if (s2_clear(w.entry, writable) & writable) {
-			batch->flush = true;
+		} else {
+			deny = w.level > 1 ? writable : guard;
+			if (s2_clear(w.entry, deny) & deny)
+				batch->flush = true;
 		}
 		gfn = w.next;
 	}
@@ -418,7 +426,7 @@ void lodge_stage2_protect_range(struct lodge_memory *mem, u64 start, u64 end,
 void lodge_stage2_protect_mask(struct lodge_memory *mem, u64 gfn, unsigned long mask,
 			       struct lodge_s2_batch *batch)
 {
-	const u64 writable = s2_format()->writable;
+	const u64 writable = s2_format()->writable, guard = guard_of(mem);
 	/* All 64 are in one table. */
 	struct walk w = { .next = gfn, .end = gfn + BITS_PER_LONG };
 	unsigned int n;
@@ -428,7 +436,7 @@ void lodge_stage2_protect_mask(struct lodge_memory *mem, u64 gfn, unsigned long 
 			u64 *first = s2_entry(w.table, gfn, 1);
 
 			for_each_set_bit(n, &mask, BITS_PER_LONG)
-				if (s2_clear(&first[n], writable) & writable)
+				if (s2_clear(&first[n], guard) & guard)
 					batch->flush = true;
 			return;
 		}

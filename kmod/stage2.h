@@ -38,6 +38,7 @@ struct lodge_s2_leaf {
 	u64 pfn;		/* host page of exactly gfn, also for a large leaf */
 	unsigned int level;	/* the largest possible */
 	bool writable;
+	bool clean;		/* the CPU notes the first write */
 	bool host_writable;	/* only the dirty log denies writes */
 	bool ram;		/* ordinary memory of the host */
 };
@@ -83,10 +84,10 @@ bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn
 void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
 			    struct lodge_s2_batch *batch);
 /*
- * Takes the right to write from a range, or from the 4K pages @gfn + n of the bits n in
- * @mask (@gfn is a multiple of 64). Large leaves there are split, so that a later write
- * costs one page its mark and no allocation; without memory they lose the right whole.
- * Drops the lock for each table that it allocates.
+ * Takes the right to write, or where lodge_cpu_logs() the dirty bit, from a range, or from
+ * the 4K pages @gfn + n of the bits n in @mask (@gfn is a multiple of 64). Large leaves
+ * there are split, so that a later write costs one page its mark and no allocation; without
+ * memory they lose the right whole. Drops the lock for each table that it allocates.
  */
 void lodge_stage2_protect_range(struct lodge_memory *mem, u64 start, u64 end,
 				struct lodge_s2_batch *batch) __must_hold(&mem->lock);

@@ -415,6 +415,60 @@ TEST_F(dirty_log, large_leaves)
 	EXPECT_EQ(large, vm_stat(vm, "pages_2m"));
 }
 
+static void guest_writes_every(u64 arg __maybe_unused)
+{
+	u64 i;
+
+	for (;;) {
+		for (i = 0; i < MIGRATE_PAGES; i++)
+			VOLATILE(u64, MIGRATE_GPA + i * TEST_PAGE_SIZE) = i;
+		GUEST_SYNC(0);
+	}
+}
+
+/* Intel's page-modification logging, as the kernel tells it. */
+static bool cpu_logs(void)
+{
+	char line[4096];
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	bool found = false;
+
+	if (!f)
+		return false;
+	while (!found && fgets(line, sizeof(line), f))
+		found = !strncmp(line, "vmx flags", 9) && strstr(line, " pml");
+	fclose(f);
+	return found;
+}
+
+/* More pages than a CPU notes by itself at a time; if it does, few of them cost an exit. */
+TEST_F(dirty_log, many_pages)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	struct test_vm *vm = &self->vm;
+	u64 bitmap[MIGRATE_PAGES / 64], exits, i, round;
+
+	memset(self->mem, 1, MIGRATE_SIZE);
+	set_slot(vm, 0, MIGRATE_PAGES, self->mem);
+	vcpu_setup_long(vcpu, guest_writes_every, 0);
+	vcpu_run_to_sync(vcpu);
+	set_slot(vm, KVM_MEM_LOG_DIRTY_PAGES, MIGRATE_PAGES, self->mem);
+	for (round = 0; round < 3; round++) {
+		exits = vcpu_stat(vcpu, "exits");
+		vcpu_run_to_sync(vcpu);
+		exits = vcpu_stat(vcpu, "exits") - exits;
+		/* The host's timer interrupts are among them. */
+		if (cpu_logs())
+			EXPECT_GT(MIGRATE_PAGES / 2, exits);
+		ASSERT_EQ(0, get(vm, 1, bitmap));
+		for (i = 0; i < MIGRATE_PAGES / 64; i++)
+			ASSERT_EQ(~0UL, bitmap[i]);
+		ASSERT_EQ(0, get(vm, 1, bitmap));
+		for (i = 0; i < MIGRATE_PAGES / 64; i++)
+			ASSERT_EQ(0, bitmap[i]);
+	}
+}
+
 /* Two vCPUs write while a third party migrates. */
 FIXTURE(writers) {
 	struct migrate m;

@@ -71,6 +71,8 @@ static unsigned int check_controls(struct lodge_vcpu *vcpu)
 	     "virtual NMIs without NMI exiting");
 	RULE(!(cpu & VMX_CPU_NMI_WINDOW) || (pin & VMX_PIN_VIRTUAL_NMI),
 	     "NMI-window exiting without virtual NMIs");
+	RULE(!(cpu2 & VMX_CPU2_PML) || !(vmx_read(VMCS_PML_ADDRESS) & 0xfff),
+	     "page-modification log not on a page");
 	RULE(!(cpu2 & VMX_CPU2_VPID) || vmx_read(VMCS_VPID), "VPID 0");
 	RULE(within_maxphyaddr(eptp) && (eptp & 0xfbf) == (VMX_EPTP_WB | VMX_EPTP_4_LEVELS) &&
 	     (!(eptp & VMX_EPTP_AD) || lodge_vmx.ept_ad), "EPT pointer");

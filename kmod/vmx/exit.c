@@ -25,7 +25,10 @@
 
 #define SPLIT_LOCK_MS	10	/* before each window that lets a guest take split locks */
 
-/* The kernel serves what arrived as soon as it has its interrupts on again. */
+/*
+ * The kernel serves what arrived as soon as it has its interrupts on again; what the CPU
+ * noted of written pages is taken as the window ends.
+ */
 static int vmx_exit_host_event(struct lodge_vcpu *vcpu)
 {
 	return LODGE_REENTER;
@@ -342,6 +345,7 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_XSETBV]			= lodge_exit_xsetbv,
 	[EXIT_REASON_APIC_WRITE]		= vmx_exit_apic_write,
 	[EXIT_REASON_ENCLS]			= lodge_exit_ud,
+	[EXIT_REASON_PML_FULL]			= vmx_exit_host_event,
 };
 
 /*

@@ -192,6 +192,23 @@ void vmx_window_open(struct lodge_vcpu *vcpu)
 	}
 }
 
+/*
+ * "Page-Modification Logging": the CPU fills its page from the end, and the index is that of
+ * the next entry, or wraps when there is none.
+ */
+static void take_log(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	unsigned int next = (u16)vmx_read(VMCS_PML_INDEX), first = 0;
+
+	if (next < VMX_PML_ENTRIES)
+		first = next + 1;
+	if (likely(first == VMX_PML_ENTRIES))
+		return;
+	vmx_write(VMCS_PML_INDEX, VMX_PML_ENTRIES - 1);
+	lodge_dirty_logged(vcpu, vmx->pml + first, VMX_PML_ENTRIES - first);
+}
+
 void vmx_window_close(struct lodge_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
@@ -202,6 +219,8 @@ void vmx_window_close(struct lodge_vcpu *vcpu)
 		unload_drs(vcpu);
 	vmx_host_close(vcpu);
 	vmx->drs_loaded = false;
+	if (vmx->pml)
+		take_log(vcpu);
 
 	/*
 	 * An event that was staged but not entered with: vcpu->ev still has it for the next
@@ -485,14 +504,15 @@ static void take_idt_vectoring(struct lodge_vcpu *vcpu, u32 info)
 /* "Exit Qualification" */
 #define QUALIFIED_EXITS	(REASON(EXCEPTION_NMI) | REASON(TASK_SWITCH) | REASON(CR_ACCESS) | \
 			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(EPT_VIOLATION) | \
-			 REASON(EOI_INDUCED) | REASON(APIC_ACCESS) | REASON(APIC_WRITE))
+			 REASON(EOI_INDUCED) | REASON(APIC_ACCESS) | REASON(APIC_WRITE) | \
+			 REASON(PML_FULL))
 
 /* An IRET had unblocked NMIs when it met a fault that the guest never sees. */
 static bool iret_was_undone(const struct lodge_vcpu *vcpu, u32 reason, u32 vectoring)
 {
 	if (vectoring & VMX_EVENT_VALID)
 		return false;
-	if (reason == EXIT_REASON_EPT_VIOLATION)
+	if (reason == EXIT_REASON_EPT_VIOLATION || reason == EXIT_REASON_PML_FULL)
 		return vcpu->exit.info1 & VMX_EVENT_NMI_UNBLOCKED;
 	if (reason == EXIT_REASON_EXCEPTION_NMI) {
 		u32 info = to_vmx((struct lodge_vcpu *)vcpu)->exit_interruption;

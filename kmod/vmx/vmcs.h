@@ -22,6 +22,7 @@ enum vmcs_field {
 	VMCS_VPID			= 0x0000,
 	VMCS_GUEST_SELECTOR		= 0x0800,	/* ES; + 2 * enum vmcs_segment */
 	VMCS_GUEST_INTERRUPT_STATUS	= 0x0810,
+	VMCS_PML_INDEX			= 0x0812,
 	VMCS_HOST_ES_SELECTOR		= 0x0c00,
 	VMCS_HOST_CS_SELECTOR		= 0x0c02,
 	VMCS_HOST_SS_SELECTOR		= 0x0c04,
@@ -35,6 +36,7 @@ enum vmcs_field {
 	VMCS_EXIT_MSR_STORE_ADDR	= 0x2006,
 	VMCS_EXIT_MSR_LOAD_ADDR		= 0x2008,
 	VMCS_ENTRY_MSR_LOAD_ADDR	= 0x200a,
+	VMCS_PML_ADDRESS		= 0x200e,
 	VMCS_TSC_OFFSET			= 0x2010,
 	VMCS_VIRTUAL_APIC_ADDR		= 0x2012,
 	VMCS_APIC_ACCESS_ADDR		= 0x2014,
@@ -166,6 +168,7 @@ enum vmcs_field {
 #define VMX_CPU2_PAUSE_LOOP		BIT(10)
 #define VMX_CPU2_INVPCID		BIT(12)
 #define VMX_CPU2_ENCLS			BIT(15)
+#define VMX_CPU2_PML			BIT(17)
 #define VMX_CPU2_TSC_SCALING		BIT(25)
 
 /* A local APIC that the CPU works: both of these or none, */
@@ -252,6 +255,9 @@ static inline bool vmx_is_soft(u32 event)
 #define VMX_CR_ACCESS_LMSW		3
 #define VMX_CR_GPR(q)			(((q) >> 8) & 15)
 #define VMX_CR_LMSW_SOURCE(q)		((u16)((q) >> 16))
+
+/* The page of VMCS_PML_ADDRESS */
+#define VMX_PML_ENTRIES			512u
 
 /* VMCS_GUEST_ACTIVITY */
 #define VMX_ACTIVE			0

@@ -168,6 +168,7 @@ static bool probe_ept(void)
 	}
 	f->ept_ad = caps & VMX_EPT_CAP_AD;
 	s2->no_accessed = !f->ept_ad;
+	s2->logs = f->ept_ad && vmx_can(VMX_CPU2, VMX_CPU2_PML);
 	f->vpid = vmx_can(VMX_CPU2, VMX_CPU2_VPID) && (caps & VMX_EPT_CAP_INVVPID) &&
 		  (caps & VMX_EPT_CAP_INVVPID_ALL);
 	s2->max_level = caps & VMX_EPT_CAP_2M ? 2 : 1;
@@ -332,6 +333,10 @@ void vmx_fill(struct lodge_vcpu *vcpu)
 	vmx_write(VMCS_EPT_POINTER, vmx_eptp(vcpu));
 	if (vmx_can(VMX_CPU2, VMX_CPU2_ENCLS))
 		vmx_write(VMCS_ENCLS_BITMAP, ~0ull);
+	if (vmx->pml) {
+		vmx_write(VMCS_PML_ADDRESS, virt_to_phys(vmx->pml));
+		vmx_write(VMCS_PML_INDEX, VMX_PML_ENTRIES - 1);
+	}
 	if (vmx_can(VMX_CPU2, VMX_CPU2_PAUSE_LOOP)) {
 		vmx_write(VMCS_PLE_GAP, PLE_GAP);
 		vmx_write(VMCS_PLE_WINDOW, PLE_WINDOW);
@@ -497,6 +502,8 @@ static void init_controls(struct lodge_vcpu *vcpu)
 		control[VMX_CPU2] |= VMX_CPU2_VPID;
 	if (lodge_vmx.tsc_scaling)
 		control[VMX_CPU2] |= VMX_CPU2_TSC_SCALING;
+	if (vmx->pml)
+		control[VMX_CPU2] |= VMX_CPU2_PML;
 	if (vmx_can(VMX_CPU2, VMX_CPU2_WBINVD))
 		control[VMX_CPU2] |= VMX_CPU2_WBINVD;
 	/* SGX is not the guest's, whatever memory its VMM gives it. */
@@ -524,6 +531,11 @@ static int vmx_vcpu_create(struct lodge_vcpu *vcpu)
 	vmx->apic_page = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vmx->vmcs || !vmx->msr_bitmap || !vmx->apic_page)
 		return -ENOMEM;
+	if (lodge_cpu_logs(&vcpu->vm->mem)) {
+		vmx->pml = (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+		if (!vmx->pml)
+			return -ENOMEM;
+	}
 	memset(vmx->msr_bitmap, 0xff, PAGE_SIZE);
 	*(u32 *)vmx->vmcs = lodge_vmx.revision;
 	vmx->vmcs_pa = virt_to_phys(vmx->vmcs);
@@ -552,6 +564,7 @@ static void vmx_vcpu_destroy(struct lodge_vcpu *vcpu)
 	free_page((unsigned long)vmx->vmcs);
 	free_page((unsigned long)vmx->msr_bitmap);
 	free_page((unsigned long)vmx->apic_page);
+	free_page((unsigned long)vmx->pml);
 }
 
 /* Intel-only MSRs that a Linux guest touches and that need no hardware behind them. */

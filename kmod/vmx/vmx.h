@@ -54,6 +54,7 @@ struct vmx_vcpu {
 	u64 vmcs_pa;
 	void *msr_bitmap;
 	void *apic_page;	/* its TPR is the guest's CR8, unless the LAPIC is ->direct */
+	u64 *pml;		/* where the CPU notes pages that the guest writes, or NULL */
 	struct vmx_switch sw;
 	struct vmx_host host;
 
