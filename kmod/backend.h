@@ -45,6 +45,7 @@ struct lodge_backend {
 	bool lapic_page;		/* ... with its registers in memory, too: lapic_page.c */
 	bool deadline_timer;		/* ->enter() ends at the deadline of a ->watched LAPIC */
 	u64 microcode;			/* revision that a guest is told */
+	u64 mcg_cap;			/* flags of IA32_MCG_CAP that only this vendor has */
 	u64 tsc_aux_reserved;		/* bits of TSC_AUX that a write must not set */
 	u64 table_reserved;		/* bits of a guest's entry for a table of 1G or more */
 	bool keeps_pdptes;		/* PAE: CR3's four entries are registers, not memory */

@@ -37,7 +37,7 @@
 #define MISC_ENABLE_DEFAULT	(MSR_IA32_MISC_ENABLE_BTS_UNAVAIL | \
 				 MSR_IA32_MISC_ENABLE_PEBS_UNAVAIL)
 
-#define MCE_CAP_SUPPORTED	(MCG_CTL_P | MCG_SER_P)
+#define MCE_CTL2_WRITABLE	(MCI_CTL2_CMCI_EN | MCI_CTL2_CMCI_THRESHOLD_MASK)
 #define MCE_ALL			(~0ull)
 #define MCE_LAST		(MSR_IA32_MCx_CTL(LODGE_MCE_BANKS) - 1)
 #define MCE_CTL2_LAST		(MSR_IA32_MC0_CTL2 + LODGE_MCE_BANKS - 1)
@@ -183,6 +183,7 @@ void lodge_msr_reset(struct lodge_vcpu *vcpu, bool init)
 	vcpu->msr_mcg_ctl = 0;
 	for (i = 0; i < ARRAY_SIZE(vcpu->mce_bank); i++)
 		vcpu->mce_bank[i] = 0;
+	memset(vcpu->mce_ctl2, 0, sizeof(vcpu->mce_ctl2));
 
 	vcpu->apic_base = LAPIC_DEFAULT_BASE | LAPIC_BASE_ENABLE |
 			  (vcpu->id == vcpu->vm->boot_cpu_id ? LAPIC_BASE_BSP : 0);
@@ -274,7 +275,7 @@ static int write_mtrr(struct lodge_vcpu *vcpu, u32 index, u64 data)
 
 u64 lodge_mce_cap_supported(void)
 {
-	return MCE_CAP_SUPPORTED;
+	return MCG_CTL_P | MCG_SER_P | lodge_backend->mcg_cap;
 }
 
 int lodge_setup_mce(struct lodge_vcpu *vcpu, u64 mcg_cap)
@@ -285,25 +286,33 @@ int lodge_setup_mce(struct lodge_vcpu *vcpu, u64 mcg_cap)
 	if (!banks || banks > LODGE_MCE_BANKS)
 		return -EINVAL;
 	/* Besides flags: the number of banks, and of extended state MSRs. */
-	if (mcg_cap & ~(MCE_CAP_SUPPORTED | 0xff | 0xff0000))
+	if (mcg_cap & ~(lodge_mce_cap_supported() | 0xff | 0xff0000))
 		return -EINVAL;
 	vcpu->msr_mcg_cap = mcg_cap;
 	if (mcg_cap & MCG_CTL_P)
 		vcpu->msr_mcg_ctl = MCE_ALL;
 	for (i = 0; i < banks; i++)
 		vcpu->mce_bank[i * 4] = MCE_ALL;
+	memset(vcpu->mce_ctl2, 0, sizeof(vcpu->mce_ctl2));
+	if (vcpu->lapic)
+		lapic_set_cmci(vcpu->lapic, mcg_cap & MCG_CMCI_P);
 	return 0;
 }
 
 /*
- * Uncorrected, but nothing that the CPU must act upon: on hardware it is logged, and told
- * by an interrupt, which there is none of here. Intel SDM volume 3, "UCR Error
- * Classification".
+ * Uncorrected, but nothing that the CPU must act upon: it is logged, and told by an
+ * interrupt. Intel SDM volume 3, "UCR Error Classification".
  */
 static bool needs_no_action(const struct kvm_x86_mce *mce)
 {
 	return !mce->mcg_status && (mce->status & MCI_STATUS_UC) &&
 	       !(mce->status & (MCI_STATUS_PCC | MCI_STATUS_S | MCI_STATUS_AR));
+}
+
+/* Of a bank that there is storage for. It is 0 without MCG_CMCI_P. */
+static u32 *mce_ctl2(struct lodge_vcpu *vcpu, unsigned int bank)
+{
+	return &vcpu->mce_ctl2[array_index_nospec(bank, LODGE_MCE_BANKS)];
 }
 
 static void log_mce(u64 *bank, u64 status, const struct kvm_x86_mce *mce)
@@ -326,6 +335,8 @@ int lodge_set_mce(struct lodge_vcpu *vcpu, const struct kvm_x86_mce *mce)
 	if (needs_no_action(mce)) {
 		vcpu->msr_mcg_status = 0;
 		log_mce(bank, status, mce);
+		if ((*mce_ctl2(vcpu, mce->bank) & MCI_CTL2_CMCI_EN) && vcpu->lapic)
+			lapic_local_deliver(vcpu->lapic, LAPIC_LVTCMCI);
 		return 0;
 	}
 	if (status & MCI_STATUS_UC) {
@@ -384,6 +395,30 @@ static int write_mce_bank(struct lodge_vcpu *vcpu, u32 index, u64 data, bool hos
 		break;
 	}
 	*reg = data;
+	return 0;
+}
+
+/*
+ * Intel SDM volume 3, "IA32_MCi_CTL2 MSRs". A VMM that saves and restores may see all of
+ * them; without MCG_CMCI_P they are 0.
+ */
+static int read_mce_ctl2(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
+{
+	u32 n = index - MSR_IA32_MC0_CTL2;
+
+	*data = *mce_ctl2(vcpu, n);
+	return !host && !(vcpu->msr_mcg_cap & MCG_CMCI_P && n < (vcpu->msr_mcg_cap & 0xff));
+}
+
+static int write_mce_ctl2(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
+{
+	u32 n = index - MSR_IA32_MC0_CTL2;
+
+	if (!(vcpu->msr_mcg_cap & MCG_CMCI_P) || n >= (vcpu->msr_mcg_cap & 0xff))
+		return data || !host;
+	if (data & ~MCE_CTL2_WRITABLE)
+		return 1;
+	*mce_ctl2(vcpu, n) = data;
 	return 0;
 }
 
@@ -538,9 +573,7 @@ static int read_rare(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool host)
 		*data = reg ? *reg : 0;
 		return !reg;
 	case MSR_IA32_MC0_CTL2 ... MCE_CTL2_LAST:
-		/* No CMCI: only a VMM that saves and restores may see them. */
-		*data = 0;
-		return !host;
+		return read_mce_ctl2(vcpu, index, data, host);
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_WALL_CLOCK_NEW:
 		*data = vcpu->vm->clock.wall_clock_msr;
@@ -776,7 +809,7 @@ static int write_rare(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 	case MSR_IA32_MC0_CTL ... MCE_LAST:
 		return write_mce_bank(vcpu, index, data, host);
 	case MSR_IA32_MC0_CTL2 ... MCE_CTL2_LAST:
-		return data || !host;
+		return write_mce_ctl2(vcpu, index, data, host);
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_WALL_CLOCK_NEW:
 		return !has_pv_msr(vcpu, index) || lodge_wall_clock_set_msr(vcpu, data);

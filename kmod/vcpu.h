@@ -248,6 +248,7 @@ struct lodge_vcpu {
 	u64 msr_misc_enable, msr_mtrr_def, mtrr_var[16], mtrr_fix[11];
 	u64 msr_mcg_cap, msr_mcg_status, msr_mcg_ctl;
 	u64 mce_bank[LODGE_MCE_BANKS * 4];	/* CTL, STATUS, ADDR, MISC of each */
+	u32 mce_ctl2[LODGE_MCE_BANKS];		/* with MCG_CMCI_P */
 	u64 msr_arch_capabilities, msr_ucode_rev, msr_hwcr, msr_de_cfg;
 	u64 msr_power_ctl, msr_platform_info, msr_misc_features;
 

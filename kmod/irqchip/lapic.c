@@ -16,6 +16,7 @@
 #include "irqchip.h"
 
 #define VERSION		0x00050014	/* 6 LVT entries, integrated APIC */
+#define VERSION_LVT_ENTRY BIT(16)	/* one more */
 
 #define ESR_SEND_ILLEGAL	BIT(5)
 #define ESR_RECEIVE_ILLEGAL	BIT(6)
@@ -42,6 +43,11 @@
 	 REG(LAPIC_TMCCT) | REG(LAPIC_TDCR))
 /* EOI is written only, but no reserved register: no error. */
 #define READABLE_XAPIC	(REG(LAPIC_APR) | REG(LAPIC_EOI) | REG(LAPIC_DFR) | REG(LAPIC_ICR2))
+
+static bool readable(const struct lapic *l, u32 reg)
+{
+	return READABLE & REG(reg) || (reg == LAPIC_LVTCMCI && l->cmci);
+}
 
 static unsigned long *vector_word(const struct lapic *l, u32 base, u8 vector)
 {
@@ -424,6 +430,8 @@ static bool write_svr(struct lapic *l, u32 value, bool x2apic)
 		return true;
 	for (lvt = LAPIC_LVTT; lvt <= LAPIC_LVTERR; lvt += 16)
 		lapic_reg_set(l, lvt, lapic_reg(l, lvt) | LAPIC_LVT_MASKED);
+	if (l->cmci)
+		lapic_reg_set(l, LAPIC_LVTCMCI, lapic_reg(l, LAPIC_LVTCMCI) | LAPIC_LVT_MASKED);
 	lint0_changed(l);
 	return true;
 }
@@ -477,6 +485,8 @@ static bool write_reg(struct lapic *l, u32 offset, u32 value, bool x2apic)
 		lapic_reg_set(l, LAPIC_ICR, value);
 		send_ipi(l, value, lapic_reg(l, LAPIC_ICR2));
 		return true;
+	case LAPIC_LVTCMCI:
+		return l->cmci && write_lvt(l, offset, value, x2apic);
 	case LAPIC_LVTT:
 	case LAPIC_LVTTHMR:
 	case LAPIC_LVTPC:
@@ -541,7 +551,7 @@ int lapic_mmio_read(struct lapic *l, u32 offset, u32 len, void *data)
 	memset(data, 0, len);
 	if (len > 4 || byte + len > 4)
 		return 0;
-	if (reg > LAPIC_SELF_IPI || !((READABLE | READABLE_XAPIC) & REG(reg))) {
+	if (reg > LAPIC_SELF_IPI || !(readable(l, reg) || READABLE_XAPIC & REG(reg))) {
 		raise_error(l, ESR_REGISTER);
 		return 0;
 	}
@@ -585,8 +595,7 @@ int lapic_msr_read(struct lapic *l, u32 msr, u64 *data)
 {
 	u32 reg = (msr - LAPIC_MSR_FIRST) << 4;
 
-	if (lapic_mode(l) != LAPIC_X2APIC || reg > LAPIC_SELF_IPI ||
-	    !(READABLE & REG(reg)))
+	if (lapic_mode(l) != LAPIC_X2APIC || reg > LAPIC_SELF_IPI || !readable(l, reg))
 		return 1;
 	*data = read_reg(l, reg);
 	if (reg == LAPIC_ICR)
@@ -666,11 +675,29 @@ void lapic_set_cpuid(struct lapic *l, bool x2apic, bool tsc_deadline,
 			   (x2apic ? 0 : LAPIC_BASE_X2APIC);
 	l->timer_modes = BIT(17) | (tsc_deadline ? BIT(18) : 0);
 	/* The IOAPIC in the kernel, of version 0x11, has no register to end one there. */
-	l->version = VERSION;
+	l->version = VERSION + (l->cmci ? VERSION_LVT_ENTRY : 0);
 	if (x2apic && l->ic->kind == IRQCHIP_SPLIT &&
 	    READ_ONCE(l->ic->directed_eoi) != DIRECTED_EOI_OFF)
 		l->version |= LAPIC_VERSION_DIRECTED_EOI;
 	lapic_reg_set(l, LAPIC_VERSION, l->version);
+}
+
+/**
+ * lapic_set_cmci - does it have an entry for corrected machine-check errors?
+ * @l: the LAPIC
+ * @cmci: what IA32_MCG_CAP says. Intel SDM volume 3, "CMCI Local APIC Interface"
+ */
+void lapic_set_cmci(struct lapic *l, bool cmci)
+{
+	if (cmci == l->cmci)
+		return;
+	l->cmci = cmci;
+	if (cmci)
+		l->version += VERSION_LVT_ENTRY;
+	else
+		l->version -= VERSION_LVT_ENTRY;
+	lapic_reg_set(l, LAPIC_VERSION, l->version);
+	lapic_reg_set(l, LAPIC_LVTCMCI, cmci ? LAPIC_LVT_MASKED : 0);
 }
 
 /**
@@ -700,6 +727,8 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 	}
 	for (reg = LAPIC_LVTT; reg <= LAPIC_LVTERR; reg += 16)
 		lapic_reg_set(l, reg, LAPIC_LVT_MASKED);
+	if (l->cmci)
+		lapic_reg_set(l, LAPIC_LVTCMCI, LAPIC_LVT_MASKED);
 	if (bsp && READ_ONCE(l->ic->lint0_quirk))
 		lapic_reg_set(l, LAPIC_LVT0, APIC_EXTINT << 8);
 	lapic_reg_set(l, LAPIC_DFR, 0xffffffff);

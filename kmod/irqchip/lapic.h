@@ -27,6 +27,7 @@ enum {
 	LAPIC_TMR	= 0x180,
 	LAPIC_IRR	= 0x200,
 	LAPIC_ESR	= 0x280,
+	LAPIC_LVTCMCI	= 0x2f0,
 	LAPIC_ICR	= 0x300,
 	LAPIC_ICR2	= 0x310,
 	LAPIC_LVTT	= 0x320,
@@ -100,6 +101,7 @@ struct lapic {
 	u64 base_reserved;		/* bits a write to it must not set */
 	u32 timer_modes;		/* LVTT mode bits the guest's CPUID allows */
 	u32 version;			/* the version register */
+	bool cmci;			/* there is LVTCMCI */
 	bool report_tpr;		/* call ops->tpr_access() */
 	bool irr_pending;		/* false: IRR is empty, and so is ->posted */
 	/*
@@ -130,6 +132,7 @@ void lapic_init(struct lapic *l, struct irqchip *ic, u32 vcpu_id, void *regs,
 		bool bsp);
 void lapic_destroy(struct lapic *l);
 void lapic_reset(struct lapic *l, bool init_event, bool bsp);
+void lapic_set_cmci(struct lapic *l, bool cmci);
 void lapic_set_cpuid(struct lapic *l, bool x2apic, bool tsc_deadline,
 		     u64 reserved_phys_bits);
 

@@ -13,6 +13,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
+#include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/processor.h>
 #include <asm/processor-flags.h>
@@ -629,6 +630,7 @@ struct lodge_backend lodge_vmx_backend __ro_after_init = {
 		.memtype_wb = VMX_EPTE_WB | VMX_EPTE_IGNORE_PAT,
 	},
 	.microcode = 0x100000000,
+	.mcg_cap = MCG_CMCI_P,
 	.tsc_aux_reserved = GENMASK_ULL(63, 32),
 	.keeps_pdptes = true,	/* Intel SDM volume 3, "Checks on Guest PDPTEs" */
 	.vcpu_size = sizeof(struct vmx_vcpu),
