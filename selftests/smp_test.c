@@ -646,6 +646,9 @@ static void guest_changing_code(u64 me)
 
 	enable_apic();
 	wait_for_all();
+	/* Bochs lets no interrupt of the host's end a guest that began with IF clear. */
+	if (me)
+		guest_sti();
 	while (me && !stop)
 		changing_code[1] ^= 0x22 ^ 0x1f;
 	if (me)
