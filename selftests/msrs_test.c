@@ -9,6 +9,7 @@
 #include "test_vm.h"
 
 #define MSR_PAT			0x277
+#define MSR_DEBUGCTL		0x1d9
 #define MSR_SYSENTER_CS		0x174
 #define MSR_SYSENTER_ESP	0x175
 #define MSR_SYSENTER_EIP	0x176
@@ -275,6 +276,24 @@ static void guest_syscall(u64 arg __maybe_unused)
 TEST_F(msrs, syscall)
 {
 	vcpu_setup_long(&self->vcpu, guest_syscall, 0);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* Branches are neither recorded nor trapped at; to ask for it is no fault on Intel, as in KVM. */
+static void guest_debugctl(u64 arg __maybe_unused)
+{
+	GUEST_ASSERT_EQ(GUEST_NO_FAULT, wrmsr_try(MSR_DEBUGCTL, 3));
+	GUEST_ASSERT_EQ(0, rdmsr(MSR_DEBUGCTL));
+	GUEST_ASSERT_EQ(GUEST_NO_FAULT, wrmsr_try(MSR_DEBUGCTL, 0));
+	GUEST_ASSERT_EQ(13, wrmsr_try(MSR_DEBUGCTL, 1 << 6));
+	GUEST_ASSERT_EQ(13, wrmsr_try(MSR_DEBUGCTL, 1 << 3));
+}
+
+TEST_F(msrs, debugctl)
+{
+	if (!test_cpu_has_vmcall)
+		SKIP(return, "AMD has a register of its own kind");
+	vcpu_setup_long(&self->vcpu, guest_debugctl, 0);
 	vcpu_run_to_done(&self->vcpu);
 }
 

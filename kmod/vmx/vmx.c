@@ -592,7 +592,8 @@ static int vmx_set_msr(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 	case MSR_IA32_FEAT_CTL:
 		return !host || data != FEAT_CTL_LOCKED;
 	case MSR_IA32_DEBUGCTLMSR:
-		return data != 0;
+		/* As in KVM: guests write them, and would not expect a #GP. */
+		return (data & ~(u64)(DEBUGCTLMSR_LBR | DEBUGCTLMSR_BTF)) != 0;
 	}
 	return LODGE_MSR_UNKNOWN;
 }
