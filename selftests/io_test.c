@@ -264,6 +264,44 @@ TEST_F(io, outs_faults)
 /* A page and a bit at once, from an odd address: more than any record of one access. */
 #define LONG_BYTES	5000
 
+#define GIB		(1UL << 30)
+#define GONE		(4 * GIB + GUEST_FREE)	/* the same, where nothing is mapped at first */
+
+/* movq $0, (%rdi); rep outsb; ud2 */
+static const u8 outs_gone[] = { 0x48, 0xc7, 0x07, 0, 0, 0, 0, 0xf3, 0x6e, 0x0f, 0x0b };
+#define OUTS_GONE_END	9
+
+static void guest_outs_gone(u64 arg __maybe_unused)
+{
+	const char *p = "gone";
+	u64 n = 4, vector;
+
+	vector = GUEST_TRY("jmp *%%rax", OUTS("+S"(p), "+c"(n)),
+			   INS("a"(GONE), "D"(GUEST_PDPT + 4 * 8), "d"(PORT)));
+	GUEST_ASSERT_EQ(vector, 14);
+	GUEST_ASSERT_EQ(guest_fault_addr, GONE + OUTS_GONE_END);
+	GUEST_ASSERT_EQ(n, 0);
+}
+
+/*
+ * The CPU may execute what the page tables no longer have. Where it says what the
+ * instruction was, nobody has to look for it there.
+ */
+TEST_F(io, outs_gone)
+{
+	u64 *pdpt = vm_ptr(&self->vm, GUEST_PDPT);
+	u32 r[4];
+
+	guest_cpuid(0, 0, r);
+	if (r[1] != 0x756e6547 || test_device_is_kvm())
+		SKIP(return, "only on Intel's CPUs, and KVM reads the instruction");
+	pdpt[4] = pdpt[0];
+	memcpy(vm_ptr(&self->vm, GUEST_FREE), outs_gone, sizeof(outs_gone));
+	vcpu_setup_long(&self->vcpu, guest_outs_gone, 0);
+	EXPECT_EQ(0, memcmp("gone", expect_io(&self->vcpu, KVM_EXIT_IO_OUT, 1, 4), 4));
+	vcpu_run_to_done(&self->vcpu);
+}
+
 static void guest_outs_long(u64 arg __maybe_unused)
 {
 	u8 *p = (u8 *)INS_ADDR + 7;

@@ -222,12 +222,51 @@ static int vmx_exit_dr(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
+/*
+ * "VM-Exit Instruction-Information Field": an instruction that does what the INS or OUTS at
+ * RIP does, and is as long as that by prefixes that say nothing new. So that one need not
+ * be read from guest memory, where it may no longer be.
+ */
+static void make_string_insn(struct lodge_vcpu *vcpu)
+{
+	static const u8 overrides[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65 };
+	static const u8 address_size[] = {
+		[EMUL_MODE_16] = 0, [EMUL_MODE_32] = 1, [EMUL_MODE_64] = 2,
+	};
+	u64 q = vcpu->exit.info1, info = vcpu->exit.info2;
+	unsigned int len = (u8)(vcpu->exit.next_rip - vcpu->st.rip), n = 0;
+	bool in = q & VMX_IO_IN, byte = VMX_IO_SIZE(q) == 1;
+	unsigned int segment = VMX_IO_SEGMENT(info);
+	u8 insn[5];
+	struct emul_ctxt ctxt;
+
+	lodge_emul_ctxt(vcpu, &ctxt);
+	if (!in && segment != VMCS_SEG_DS && segment < ARRAY_SIZE(overrides))
+		insn[n++] = overrides[array_index_nospec(segment, ARRAY_SIZE(overrides))];
+	if (VMX_IO_ADDRESS_SIZE(info) != address_size[ctxt.mode])
+		insn[n++] = 0x67;
+	if (!byte && VMX_IO_SIZE(q) != (ctxt.mode == EMUL_MODE_16 ? 2 : 4))
+		insn[n++] = 0x66;
+	if (q & VMX_IO_REP)
+		insn[n++] = 0xf3;
+	insn[n++] = (in ? 0x6c : 0x6e) | !byte;
+	if (len < n || len > sizeof(vcpu->exit.bytes))
+		return;
+
+	memset(vcpu->exit.bytes, 0x3e, len - n);
+	memcpy(vcpu->exit.bytes + len - n, insn, n);
+	vcpu->exit.nr_bytes = len;
+}
+
 static int vmx_exit_io(struct lodge_vcpu *vcpu)
 {
 	u64 q = vcpu->exit.info1;
 
-	if (q & VMX_IO_STRING)
+	if (q & VMX_IO_STRING) {
+		if (lodge_vmx.io_info)
+			make_string_insn(vcpu);
 		return lodge_exit_string_pio(vcpu);
+	}
 	return lodge_exit_pio(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN,
 			      vcpu->exit.next_rip);
 }

@@ -547,6 +547,10 @@ static void take_details(struct lodge_vcpu *vcpu, u32 reason)
 		if (VMX_TASK_SOURCE(exit->info1) != LODGE_SWITCH_GATE || vmx_is_soft(exit->info2))
 			exit->next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
 		break;
+	case EXIT_REASON_IO_INSTRUCTION:
+		if ((exit->info1 & VMX_IO_STRING) && lodge_vmx.io_info)
+			exit->info2 = vmx_read(VMCS_EXIT_INSN_INFO);
+		break;
 	case EXIT_REASON_MONITOR_TRAP_FLAG:
 		/*
 		 * The guest's own trap waits behind ours: common code queues it. After

@@ -238,6 +238,12 @@ static inline bool vmx_is_soft(u32 event)
 #define VMX_IO_STRING			BIT(4)
 #define VMX_IO_PORT(q)			((u16)((q) >> 16))
 
+#define VMX_IO_REP			BIT(5)
+
+/* VMCS_EXIT_INSN_INFO of INS and OUTS: 16, 32 or 64 bits; in the order of encodings */
+#define VMX_IO_ADDRESS_SIZE(i)		(((i) >> 7) & 7)
+#define VMX_IO_SEGMENT(i)		(((i) >> 15) & 7)
+
 /* ... of a task switch: the source is enum lodge_switch_source */
 #define VMX_TASK_SELECTOR(q)		((u16)(q))
 #define VMX_TASK_SOURCE(q)		(((q) >> 30) & 3)
@@ -283,6 +289,7 @@ static inline bool vmx_is_soft(u32 event)
 #define VMX_BASIC_SIZE(b)		((u32)((b) >> 32) & 0x1fff)
 #define VMX_BASIC_32BIT_ADDRESSES	BIT_ULL(48)
 #define VMX_BASIC_MEMTYPE(b)		(((b) >> 50) & 15)
+#define VMX_BASIC_IO_INFO		BIT_ULL(54)
 #define VMX_BASIC_TRUE_CONTROLS		BIT_ULL(55)
 
 /* MSR_IA32_VMX_MISC */

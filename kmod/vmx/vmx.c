@@ -137,6 +137,7 @@ static bool probe_basic(void)
 	rdmsrl_safe(MSR_IA32_VMX_CR4_FIXED0, &f->cr4_fixed0);
 	rdmsrl_safe(MSR_IA32_VMX_CR4_FIXED1, &f->cr4_fixed1);
 	f->revision = VMX_BASIC_REVISION(basic);
+	f->io_info = basic & VMX_BASIC_IO_INFO;
 	f->empty_soft_event = misc & VMX_MISC_EMPTY_SOFT_EVENT;
 	f->timer_rate = VMX_MISC_TIMER_RATE(misc);
 

@@ -122,6 +122,7 @@ struct vmx_features {
 	bool split_lock;	/* the host has them raise #AC, in guests, too */
 	bool tsc_scaling;
 	u8 timer_rate;		/* the preemption timer ticks as this bit of the TSC changes */
+	bool io_info;		/* VMCS_EXIT_INSN_INFO tells of INS and OUTS */
 	bool empty_soft_event;	/* a soft interrupt of no length can be injected */
 	bool flush_l1d;		/* before each window */
 	bool verw;		/* before each entry */
