@@ -12,6 +12,13 @@
 
 relay=
 
+# The names of CPUs that it knows, each on a line.
+bochs_models()
+{
+	${bochs:-"$bochs_tree/start" bochs-bin} --help cpu </dev/null 2>&1 |
+		sed -n '/^Supported CPU models/,/^[0-9]/s/^[a-z][a-z0-9_]*$/&/p'
+}
+
 # $run/cd.iso, a CD that starts $image with $run/initrd and the kernel's $words.
 bochs_cd()
 {
@@ -124,6 +131,9 @@ bochs_end()
 		wait "$relay"
 		[ $? -ne 2 ] || echo reason=2 >"$run/shutdown"
 	fi
+	# Why it ended, if it did so by itself, for the case that the bed has failed.
+	cat "$run/screen" "$run/bochs.log" 2>/dev/null | tr -d '\r' |
+		grep -a -E '^[0-9]+[ep].*(wrong value|>>PANIC<<)' | tail -n 5 >>"$run/machine-err"
 	[ -n "$refusals" ] ||
 		grep -a -o -E '(VMFAIL|VMENTER FAIL):.*' "$run/bochs.log" 2>/dev/null |
 		sort | uniq -c | sort -rn | head -n 20 >"$run/complaints"
