@@ -27,6 +27,8 @@
 #define TSS_WORDS(nr_segs)	(2 + 8 + (nr_segs))
 #define TSS_MAX_WORDS		TSS_WORDS(6)
 
+#define TYPE_CODE		8	/* bit of the type of a segment of memory */
+
 #define DESC_TYPE_BYTE		5
 #define DESC_PRESENT		BIT_ULL(47)
 
@@ -244,7 +246,7 @@ static int mark_tasks(struct task_switch *t)
 static bool fits(const struct kvm_segment *seg, enum lodge_seg n, u8 cpl)
 {
 	u8 rpl = seg->selector & 3;
-	bool code = seg->type & 8, conforming = code && (seg->type & 4);
+	bool code = seg->type & TYPE_CODE, conforming = code && (seg->type & 4);
 
 	if (!seg->s)
 		return false;
@@ -323,6 +325,19 @@ static void load_v8086(struct lodge_state *st)
 }
 
 /*
+ * Before anything of the new task can be refused: what is left of the segments then must be
+ * fit for the new RFLAGS.VM, or no VM entry takes the exception to the guest. A CS from
+ * virtual-8086 mode is data.
+ */
+static void change_mode(struct lodge_state *st, bool from_v8086)
+{
+	if (st->rflags & X86_EFLAGS_VM)
+		load_v8086(st);
+	else if (from_v8086)
+		st->seg[LODGE_CS].type |= TYPE_CODE;
+}
+
+/*
  * In the new task. A segment that is refused keeps what it had, but for its selector: CS
  * and SS change together, as the CPL is in both.
  */
@@ -336,12 +351,8 @@ static int load_segments(struct task_switch *t)
 	int r;
 
 	r = load_ldt(t);
-	if (r)
+	if (r || (st->rflags & X86_EFLAGS_VM))
 		return r;
-	if (st->rflags & X86_EFLAGS_VM) {
-		load_v8086(st);
-		return 0;
-	}
 	cpl = st->seg[LODGE_CS].selector & 3;
 	r = load_segment(t, LODGE_CS, cpl, &cs);
 	if (!r)
@@ -366,6 +377,7 @@ static int load_new(struct task_switch *t)
 	struct lodge_vcpu *vcpu = t->vcpu;
 	const struct tss_form *f = form_of(&t->tss);
 	struct lodge_state *st = &vcpu->st;
+	bool from_v8086 = st->rflags & X86_EFLAGS_VM;
 	unsigned int i;
 	u32 cr3;
 	int r;
@@ -382,6 +394,7 @@ static int load_new(struct task_switch *t)
 	st->seg[LODGE_TR] = t->tss;
 	st->cr0 |= X86_CR0_TS;
 	st->dr7 &= ~(u64)DR7_LOCAL;
+	change_mode(st, from_v8086);
 
 	if (f == &tss32 && lodge_is_paging(vcpu)) {
 		memcpy(&cr3, t->image + TSS_CR3, sizeof(cr3));

@@ -486,6 +486,63 @@ TEST_F(tasks, virtual_8086)
 	EXPECT_EQ(0xffff, sregs.ds.limit);
 }
 
+/*
+ * A fault before the new task's segments are loaded, on the way to virtual-8086 mode, or
+ * from there: the exception must reach the guest all the same. It takes the stack of level 0
+ * from the new TSS, as the CPL is 3.
+ */
+static void fault_between_modes(struct __test_metadata *_metadata, FIXTURE_DATA(tasks) * self)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+
+	self->other->ldt = SEL_BEYOND;
+	self->other->ss0 = GUEST_DATA;
+	self->other->esp0 = STACK_OTHER;
+	self->idt[10] = gate(GUEST_CODE32, GUEST_BLOB + AT_HANDLER, 14);
+	ASSERT_EQ(SEL_BEYOND, expect_out(vcpu));
+	EXPECT_EQ(SEL_OTHER, tr_of(vcpu));
+}
+
+TEST_F(tasks, fault_to_virtual_8086)
+{
+	if (!test_cpu_has_vmcall || test_device_is_kvm())
+		SKIP(return, "QEMU's CPU shuts down in this switch, KVM's VM entry fails");
+	self->other->eflags = RFLAGS_VM | 2;
+	self->other->cs = GUEST_BLOB >> 4;
+	self->other->ss = 0x2000;
+	put(&self->vm, 0, jmp_other, FAR_SIZE);
+	fault_between_modes(_metadata, self);
+}
+
+TEST_F(tasks, fault_from_virtual_8086)
+{
+	struct test_vcpu *vcpu = &self->vcpu;
+	struct kvm_sregs sregs;
+	struct kvm_segment *segs[] = {
+		&sregs.cs, &sregs.ss, &sregs.ds, &sregs.es, &sregs.fs, &sregs.gs
+	};
+	struct kvm_regs regs;
+	unsigned int i;
+
+	if (!test_cpu_has_vmcall || test_device_is_kvm())
+		SKIP(return, "QEMU's CPU shuts down in this switch, KVM's VM entry fails");
+	/* INT 30H in virtual-8086 mode, with IOPL 3, takes the task gate. */
+	PUT(self, 0, "\xcd\x30");
+	self->idt[0x30] = gate(SEL_OTHER, 0, 5) | 3ULL << 45;
+	vcpu_ioctl(vcpu, KVM_GET_SREGS, &sregs);
+	for (i = 0; i < ARRAY_SIZE(segs); i++)
+		*segs[i] = (struct kvm_segment) {
+			.base = GUEST_BLOB, .limit = 0xffff, .selector = GUEST_BLOB >> 4,
+			.type = 3, .s = 1, .dpl = 3, .present = 1,
+		};
+	vcpu_ioctl(vcpu, KVM_SET_SREGS, &sregs);
+	vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
+	regs.rip = 0;
+	regs.rflags = RFLAGS_VM | RFLAGS_IOPL3 | 2;
+	vcpu_ioctl(vcpu, KVM_SET_REGS, &regs);
+	fault_between_modes(_metadata, self);
+}
+
 /* The T flag of a TSS: a debugger wants to know of the switch. */
 TEST_F(tasks, trap)
 {
