@@ -174,6 +174,21 @@ TEST_F(modes, protected)
 	run_prot(&self->vm, &self->vcpu);
 }
 
+/* Only of the other segments does a CPU ask whether they are usable. */
+TEST_F(modes, code_segment_marked_unusable)
+{
+	struct kvm_sregs sregs;
+
+	if (test_device_is_kvm())
+		SKIP(return, "KVM runs it on Intel only: on AMD it ends in a shutdown");
+	vm_place(&self->vm, GUEST_BLOB, prot_code, prot_code_end);
+	vcpu_setup_prot32(&self->vcpu, GUEST_BLOB);
+	vcpu_ioctl(&self->vcpu, KVM_GET_SREGS, &sregs);
+	sregs.cs.unusable = 1;
+	vcpu_ioctl(&self->vcpu, KVM_SET_SREGS, &sregs);
+	run_prot(&self->vm, &self->vcpu);
+}
+
 /* Two levels, 4 KiB pages for the first 4 MiB and a 4 MiB page for the hole. */
 TEST_F(modes, paging_32bit)
 {

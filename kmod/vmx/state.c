@@ -65,7 +65,8 @@ static u32 access_rights(const struct kvm_segment *from, enum lodge_seg seg, u8 
 	u32 type = from->type & VMX_AR_TYPE;
 	bool g = from->g;
 
-	if (from->unusable || !from->present)
+	/* CS is what it is, whatever the mark says. */
+	if ((from->unusable && seg != LODGE_CS) || !from->present)
 		/* SS has the privilege level even then. */
 		return VMX_AR_UNUSABLE | (seg == LODGE_SS ? cpl << VMX_AR_DPL_SHIFT : 0);
 	if (seg == LODGE_TR)
