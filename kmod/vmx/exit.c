@@ -249,7 +249,7 @@ static void make_string_insn(struct lodge_vcpu *vcpu)
 		insn[n++] = 0x66;
 	if (q & VMX_IO_REP)
 		insn[n++] = 0xf3;
-	insn[n++] = (in ? 0x6c : 0x6e) | !byte;
+	insn[n++] = (in ? 0x6c : 0x6e) + (byte ? 0 : 1);
 	if (len < n || len > sizeof(vcpu->exit.bytes))
 		return;
 
