@@ -37,7 +37,7 @@ static int translate(struct lodge_vcpu *vcpu, u64 linear, u32 access, u64 *gpa)
 	if (!r)
 		return EMUL_DONE;
 	if (r < 0)
-		return r == -EAGAIN ? EMUL_AGAIN : EMUL_UNHANDLED;
+		return EMUL_AGAIN;
 	lodge_queue_page_fault(vcpu, linear, error);
 	return EMUL_FAULT;
 }

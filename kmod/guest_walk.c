@@ -201,20 +201,20 @@ static bool key_denies(const struct walk *w)
 	       (w->access & LODGE_WALK_USER || st->cr0 & X86_CR0_WP);
 }
 
-/* 0, -EFAULT: no memory there. */
-static int read_pte(struct walk *w, u64 gpa, unsigned int level)
+/* Where there is no memory, there is no entry: 0, as KVM takes it. */
+static u64 read_pte(struct walk *w, u64 gpa, unsigned int level)
 {
 	/* Aligned, so one access: the guest may be changing it. */
-	w->pte[level] = 0;
+	w->pte[level] = 0;	/* of which 4 bytes may be read */
 	w->pte_gpa[level] = gpa;
-	if (w->mode == WALK_PAE && level == 3 && lodge_backend->keeps_pdptes) {
+	if (w->mode == WALK_PAE && level == 3 && lodge_backend->keeps_pdptes)
 		w->pte[level] = w->vcpu->st.pdptr[gpa / sizeof(u64) % 4];
-		return 0;
-	}
-	return lodge_read_gpa(w->vcpu->vm, gpa, &w->pte[level], pte_size(w));
+	else if (lodge_read_gpa(w->vcpu->vm, gpa, &w->pte[level], pte_size(w)))
+		w->pte[level] = 0;
+	return w->pte[level];
 }
 
-/* Down to the leaf: 0; 1 and *error; -EFAULT. */
+/* Down to the leaf: 0; 1 and *error. */
 static int walk_down(struct walk *w, u64 table, u32 *error)
 {
 	unsigned int index_bits = w->mode == WALK_32 ? 10 : 9;
@@ -222,11 +222,8 @@ static int walk_down(struct walk *w, u64 table, u32 *error)
 
 	for (level = w->levels; ; level--) {
 		u64 index = w->gva >> level_shift(w, level) & (BIT_ULL(index_bits) - 1);
-		u64 pte;
+		u64 pte = read_pte(w, table + index * pte_size(w), level);
 
-		if (read_pte(w, table + index * pte_size(w), level))
-			return -EFAULT;
-		pte = w->pte[level];
 		if (!(pte & PTE_P)) {
 			*error = access_error(w);
 			return 1;

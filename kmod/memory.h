@@ -300,9 +300,9 @@ int lodge_cmpxchg_gpa(struct lodge_vcpu *vcpu, u64 gpa, void *old, const void *n
 
 /*
  * Walks the guest's own page tables (needs LODGE_ST_CRS and _SEGS valid), sets A and
- * D bits as a CPU does. 0 and *gpa; or 1 and *error = the #PF error code; or -EFAULT
- * when a table lies outside memory; or -EAGAIN when others keep changing the entries:
- * enter the guest again. At CPL 3 an access without LODGE_WALK_USER counts as implicit.
+ * D bits as a CPU does. 0 and *gpa; or 1 and *error = the #PF error code, also when a
+ * table lies outside memory; or -EAGAIN when others keep changing the entries: enter the
+ * guest again. At CPL 3 an access without LODGE_WALK_USER counts as implicit.
  * The caller has checked that @gva is canonical.
  */
 int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *error);

@@ -251,4 +251,33 @@ TEST_F(mmio, sse)
 	vcpu_run_to_done(vcpu);
 }
 
+/* Page tables where there is no memory are as good as none. */
+#define LOST	0x200000000UL	/* by the 8th entry of its table */
+#define NOWHERE	0x1000000000UL
+
+static void guest_loses_tables(u64 arg __maybe_unused)
+{
+	u64 vector, value;
+
+	vector = GUEST_TRY("movq (%1), %0", OUTS("=&r"(value)), INS("r"(LOST)));
+	GUEST_ASSERT_EQ(vector, 14);
+	GUEST_ASSERT_EQ(guest_fault_addr, LOST);
+	GUEST_ASSERT_EQ(guest_fault_error & 1, 0);
+	vector = GUEST_TRY("movq %0, (%1)", OUTS(), INS("r"(1UL), "r"(LOST + 8)));
+	GUEST_ASSERT_EQ(vector, 14);
+	GUEST_ASSERT_EQ(guest_fault_addr, LOST + 8);
+	GUEST_ASSERT_EQ(guest_fault_error & 3, 2);
+}
+
+TEST_F(mmio, tables_without_memory)
+{
+	u64 *pdpt = vm_ptr(&self->vm, GUEST_PDPT);
+
+	if (test_device_is_kvm())
+		SKIP(return, "KVM may ask user space for the table as if it were the data");
+	pdpt[LOST >> 30] = NOWHERE | 7;
+	vcpu_setup_long(&self->vcpu, guest_loses_tables, 0);
+	vcpu_run_to_done(&self->vcpu);
+}
+
 TEST_HARNESS_MAIN
