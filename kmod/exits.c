@@ -302,8 +302,11 @@ int lodge_exit_cr_access(struct lodge_vcpu *vcpu)
 		r = smsw_lmsw(vcpu, &insn, &redo);
 		break;
 	default:
-		/* Another vCPU has put this here since the exit. */
-		return lodge_emulate(vcpu);
+		/*
+		 * Another vCPU has put this here since the exit. The CPU looks again: what
+		 * is emulated might have changed once more, to what the emulator leaves to it.
+		 */
+		return LODGE_REENTER;
 	}
 	if (redo)
 		return LODGE_REENTER;	/* a fault is queued, or memory came and went */
