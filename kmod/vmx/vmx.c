@@ -32,7 +32,7 @@ struct vmx_features lodge_vmx __ro_after_init;
 
 static int apicv = -1;
 module_param(apicv, int, 0444);
-MODULE_PARM_DESC(apicv, "Intel: let the CPU work guests' local APICs: 0 never, 1 if it can (default: if it has posted interrupts, too)");
+MODULE_PARM_DESC(apicv, "Intel: let the CPU work guests' local APICs: 0 never, 1 if it can (default: if it has posted interrupts, too, before Linux 6.19)");
 
 struct named_bit {
 	u32 bit;
@@ -286,8 +286,12 @@ static int vmx_probe(void)
 	if (f->tsc_scaling)
 		lodge_tsc_scaling(VMX_TSC_RATIO_BITS, ~0ull);
 	probe_mitigations();
+	/*
+	 * Not by default where VMX is switched on for each window: on 7.3, in emulation, a
+	 * guest under many interrupts got stuck with it, for a reason yet to be found.
+	 */
 	if (apicv < 0)
-		apicv = vmx_can(VMX_PIN, VMX_PIN_POSTED_INTERRUPTS);
+		apicv = vmx_can(VMX_PIN, VMX_PIN_POSTED_INTERRUPTS) && LODGE_HAVE_CR4_UPDATE;
 	lodge_vmx_backend.delivers = apicv && vmx_can(VMX_CPU2, VMX_CPU2_DIRECT) &&
 				     vmx_can(VMX_CPU2, VMX_CPU2_X2APIC);
 	lodge_vmx_backend.lapic_page = lodge_vmx_backend.delivers &&
