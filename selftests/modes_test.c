@@ -27,15 +27,9 @@ FIXTURE_TEARDOWN(modes)
 	vm_destroy(&self->vm);
 }
 
-/* Run to an OUT of 4 bytes to PORT and return what it wrote. */
 static u32 expect_out(struct test_vcpu *vcpu)
 {
-	vcpu_run_expect(vcpu, KVM_EXIT_IO);
-	if (vcpu->run->io.port != PORT || vcpu->run->io.size != 4) {
-		dump_exit(vcpu);
-		TEST_DIE("expected an out");
-	}
-	return *(u32 *)io_data(vcpu);
+	return vcpu_run_to_out32(vcpu, PORT);
 }
 
 GUEST_CODE(real_code, ".code16",

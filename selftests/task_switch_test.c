@@ -141,12 +141,7 @@ FIXTURE_TEARDOWN(tasks)
 
 static u32 expect_out(struct test_vcpu *vcpu)
 {
-	vcpu_run_expect(vcpu, KVM_EXIT_IO);
-	if (vcpu->run->io.port != PORT || vcpu->run->io.size != 4) {
-		dump_exit(vcpu);
-		TEST_DIE("expected an out");
-	}
-	return *(u32 *)io_data(vcpu);
+	return vcpu_run_to_out32(vcpu, PORT);
 }
 
 static void put(struct test_vm *vm, u64 offset, const char *bytes, size_t len)

@@ -160,6 +160,8 @@ void vcpu_run_expect_at(struct test_vcpu *vcpu, u32 reason,
 			const char *file, int line);
 #define vcpu_run_expect(vcpu, reason) \
 	vcpu_run_expect_at(vcpu, reason, __FILE__, __LINE__)
+/* To an OUT of 4 bytes to @port, or the test dies: what it wrote. */
+u32 vcpu_run_to_out32(struct test_vcpu *vcpu, u16 port);
 
 struct guest_call;
 struct guest_call *vcpu_guest_call(struct test_vcpu *vcpu);

@@ -365,6 +365,16 @@ void vcpu_run_expect_at(struct test_vcpu *vcpu, u32 reason,
 	test_die(file, line, "expected exit %s", exit_name(reason));
 }
 
+u32 vcpu_run_to_out32(struct test_vcpu *vcpu, u16 port)
+{
+	vcpu_run_expect(vcpu, KVM_EXIT_IO);
+	if (vcpu->run->io.port != port || vcpu->run->io.size != 4) {
+		dump_exit(vcpu);
+		TEST_DIE("expected an out");
+	}
+	return *(u32 *)io_data(vcpu);
+}
+
 u64 vcpu_stat(struct test_vcpu *vcpu, const char *name)
 {
 	int fd = vcpu_ioctl(vcpu, KVM_GET_STATS_FD, 0);
