@@ -398,6 +398,11 @@ static int write_mce_bank(struct lodge_vcpu *vcpu, u32 index, u64 data, bool hos
 	return 0;
 }
 
+static bool has_mce_ctl2(const struct lodge_vcpu *vcpu, u32 bank)
+{
+	return vcpu->msr_mcg_cap & MCG_CMCI_P && bank < (vcpu->msr_mcg_cap & 0xff);
+}
+
 /*
  * Intel SDM volume 3, "IA32_MCi_CTL2 MSRs". A VMM that saves and restores may see all of
  * them; without MCG_CMCI_P they are 0.
@@ -407,14 +412,14 @@ static int read_mce_ctl2(struct lodge_vcpu *vcpu, u32 index, u64 *data, bool hos
 	u32 n = index - MSR_IA32_MC0_CTL2;
 
 	*data = *mce_ctl2(vcpu, n);
-	return !host && !(vcpu->msr_mcg_cap & MCG_CMCI_P && n < (vcpu->msr_mcg_cap & 0xff));
+	return !host && !has_mce_ctl2(vcpu, n);
 }
 
 static int write_mce_ctl2(struct lodge_vcpu *vcpu, u32 index, u64 data, bool host)
 {
 	u32 n = index - MSR_IA32_MC0_CTL2;
 
-	if (!(vcpu->msr_mcg_cap & MCG_CMCI_P) || n >= (vcpu->msr_mcg_cap & 0xff))
+	if (!has_mce_ctl2(vcpu, n))
 		return data || !host;
 	if (data & ~MCE_CTL2_WRITABLE)
 		return 1;
