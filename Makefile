@@ -54,6 +54,10 @@ check-all: ## run the long tests, too: other VMMs, Linux's selftests/kvm
 check-debug: ## run the tests on kernels that watch themselves (built once, an hour)
 	@O='$(BUILD)' scripts/check-debug $(CHECK)
 
+.PHONY: bench
+bench: ## measure lodge and KVM in the bed, and write performance.rst (BENCH_ARGS=)
+	@O='$(BUILD)' scripts/bench $(BENCH_ARGS)
+
 .PHONY: setup
 setup: ## install the Debian packages that builds and tests need
 	@scripts/setup check

@@ -10,6 +10,7 @@
 #include <linux/kvm.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -137,10 +138,37 @@ static void check_svm(void)
 		    "no nested paging (NPT)");
 }
 
+/* A flag of the first CPU that the kernel knows and has not turned off. */
+static bool cpu_flag(const char *flag)
+{
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	char *line = NULL;
+	bool found = false;
+	size_t size = 0;
+
+	if (!file)
+		return false;
+	while (!found && getline(&line, &size, file) > 0) {
+		char *word, *rest = line;
+
+		if (strncmp(line, "flags", 5))
+			continue;
+		while (!found && (word = strsep(&rest, " \t\n")))
+			found = !strcmp(word, flag);
+		break;
+	}
+	free(line);
+	fclose(file);
+	return found;
+}
+
 static void check_vmx(void)
 {
 	u64 value;
 
+	if (cpu_flag("fred"))
+		bad("boot the kernel with fred=off",
+		    "the kernel uses FRED, which keeps lodge from handing NMIs to it");
 	if (read_msr(MSR_FEATURE_CONTROL, &value) && value & FEATURE_CONTROL_LOCKED &&
 	    !(value & FEATURE_CONTROL_VMX))
 		bad("enable VMX (VT-x) in the firmware's set-up",

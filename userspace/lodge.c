@@ -22,6 +22,7 @@ static const char help[] =
 "\n"
 "  run         run a Linux kernel as a guest\n"
 "  exec        run a program that wants /dev/kvm on this hypervisor\n"
+"  bench       measure what this hypervisor costs, and others\n"
 "  doctor      tell what this host has and lacks for that\n"
 "  initramfs   write the built-in initial RAM disk to a file\n"
 "  --version   print the version\n"
@@ -61,6 +62,7 @@ int main(int argc, char **argv)
 	} commands[] = {
 		{ "run", run_main },
 		{ "exec", exec_main },
+		{ "bench", bench_main },
 		{ "doctor", doctor_main },
 		{ "initramfs", initramfs_main },
 	};
@@ -68,7 +70,7 @@ int main(int argc, char **argv)
 
 	fill_standard_descriptors();
 	if (!name)
-		bad_input("a command is expected: run, exec, doctor or initramfs; see 'lodge --help'");
+		bad_input("a command is expected: run, exec, bench, doctor or initramfs; see 'lodge --help'");
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(name, commands[i].name))
 			return commands[i].main(argc - 1, argv + 1);
@@ -76,6 +78,6 @@ int main(int argc, char **argv)
 		return print(help);
 	if (!strcmp(name, "--version"))
 		return print("lodge " LODGE_VERSION "\n");
-	bad_input("'%s' is no command: run, exec, doctor or initramfs is expected; see 'lodge --help'",
+	bad_input("'%s' is no command: run, exec, bench, doctor or initramfs is expected; see 'lodge --help'",
 		  name);
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The command lines of `lodge run`, `lodge exec` and `lodge initramfs`.  Called by lodge.c
- * before anything else exists; no lock.
+ * The command lines of `lodge run`, `lodge exec`, `lodge bench` and `lodge initramfs`.
+ * Called by lodge.c before anything else exists; no lock.
  */
 #include <getopt.h>
 #include <stdio.h>
@@ -42,6 +42,19 @@ static const char exec_help[] =
 "\n"
 "The exit status is the command's; see lodge(1) for the others.\n";
 
+static const char bench_help[] =
+"Usage: lodge bench [OPTION]... [ROW]...\n"
+"Measure what a hypervisor costs, with a small guest of its own.\n"
+"\n"
+"  --device NODE            the hypervisor's node; default: " DEFAULT_DEVICE ". Several, for\n"
+"                           ratios to the first: --device /dev/kvm --device /dev/lodge\n"
+"  --json                   one line of JSON instead of a table\n"
+"  --list                   list the rows and end\n"
+"  --kernel F, --initrd F   what the row 'boot' boots; it is left out without them\n"
+"  --help                   this text\n"
+"\n"
+"A ROW is a row's name, a group's, or a pattern such as 'x2apic-*'; default: all.\n";
+
 static const char initramfs_help[] =
 "Usage: lodge initramfs --output F [OPTION]...\n"
 "Write the built-in initial RAM disk to a file.\n"
@@ -54,7 +67,7 @@ static const char initramfs_help[] =
 
 enum {
 	OPT_KERNEL = 256, OPT_INITRD, OPT_APPEND, OPT_MEMORY, OPT_CPUS, OPT_DISK, OPT_NET,
-	OPT_DEVICE, OPT_CONSOLE, OPT_NAME, OPT_MODULES, OPT_HELP,
+	OPT_DEVICE, OPT_CONSOLE, OPT_NAME, OPT_MODULES, OPT_JSON, OPT_LIST, OPT_HELP,
 };
 
 static const struct option run_table[] = {
@@ -74,6 +87,16 @@ static const struct option run_table[] = {
 
 static const struct option exec_table[] = {
 	{ "device", required_argument, NULL, OPT_DEVICE },
+	{ "help", no_argument, NULL, OPT_HELP },
+	{ },
+};
+
+static const struct option bench_table[] = {
+	{ "device", required_argument, NULL, OPT_DEVICE },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "list", no_argument, NULL, OPT_LIST },
+	{ "kernel", required_argument, NULL, OPT_KERNEL },
+	{ "initrd", required_argument, NULL, OPT_INITRD },
 	{ "help", no_argument, NULL, OPT_HELP },
 	{ },
 };
@@ -224,6 +247,49 @@ void parse_exec_options(int argc, char **argv, struct exec_options *options)
 	options->command = argv + optind;
 	if (!*options->command)
 		bad_input("exec needs a command to run; see 'lodge exec --help'");
+}
+
+static void add_bench_device(struct bench_options *options)
+{
+	for (unsigned int i = 0; i < options->nr_devices; i++)
+		if (!strcmp(options->devices[i], optarg))
+			bad_input("--device %s: given twice", optarg);
+	if (options->nr_devices == MAX_BENCH_DEVICES)
+		bad_input("--device %s: at most %d devices are supported", optarg,
+			  MAX_BENCH_DEVICES);
+	options->devices[options->nr_devices++] = optarg;
+}
+
+void parse_bench_options(int argc, char **argv, struct bench_options *options)
+{
+	int option;
+
+	*options = (struct bench_options){ };
+	/* Options may come between the rows, as people add them at the end. */
+	while ((option = next_option(argc, argv, ":", bench_table, "bench")) != -1) {
+		switch (option) {
+		case OPT_DEVICE:
+			add_bench_device(options);
+			break;
+		case OPT_JSON:
+			options->json = true;
+			break;
+		case OPT_LIST:
+			options->list = true;
+			break;
+		case OPT_KERNEL:
+			options->kernel = optarg;
+			break;
+		case OPT_INITRD:
+			options->initrd = optarg;
+			break;
+		default:
+			print_help(bench_help);
+		}
+	}
+	if (!options->nr_devices)
+		options->devices[options->nr_devices++] = DEFAULT_DEVICE;
+	options->rows = argv + optind;
 }
 
 void parse_initramfs_options(int argc, char **argv, struct initramfs_options *options)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What `lodge run`, `lodge exec` and `lodge initramfs` were asked for.  Filled once by
- * options.c, read by run.c, exec.c and initramfs.c.
+ * What `lodge run`, `lodge exec`, `lodge bench` and `lodge initramfs` were asked for.
+ * Filled once by options.c, read by run.c, exec.c, bench/bench.c and initramfs.c.
  */
 #ifndef LODGE_OPTIONS_H
 #define LODGE_OPTIONS_H
@@ -11,6 +11,7 @@
 
 #define DEFAULT_DEVICE	"/dev/lodge"
 #define MAX_DISKS	6
+#define MAX_BENCH_DEVICES	4
 
 struct run_options {
 	const char *kernel;		/* NULL: the host's own */
@@ -31,6 +32,16 @@ struct exec_options {
 	char **command;			/* ends with NULL */
 };
 
+struct bench_options {
+	const char *devices[MAX_BENCH_DEVICES];
+	unsigned int nr_devices;
+	const char *kernel;		/* NULL: boot nothing */
+	const char *initrd;
+	bool json;
+	bool list;
+	char **rows;			/* ends with NULL; none: all rows */
+};
+
 struct initramfs_options {
 	const char *kernel;		/* NULL: the host's own */
 	const char *modules;		/* NULL: /lib/modules/RELEASE */
@@ -40,6 +51,7 @@ struct initramfs_options {
 /* Each ends the program with one line when something is wrong. */
 void parse_run_options(int argc, char **argv, struct run_options *options);
 void parse_exec_options(int argc, char **argv, struct exec_options *options);
+void parse_bench_options(int argc, char **argv, struct bench_options *options);
 void parse_initramfs_options(int argc, char **argv, struct initramfs_options *options);
 
 #endif

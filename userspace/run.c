@@ -51,6 +51,9 @@ struct machine {
 	unsigned int nr_virtio;
 };
 
+void (*run_on_start)(struct vm *vm);
+void (*run_on_end)(struct vm *vm);
+
 static const int end_signals[] = { SIGTERM, SIGINT, SIGHUP, SIGQUIT };
 
 static void fill_end_signals(sigset_t *set)
@@ -207,6 +210,8 @@ static noreturn void run_machine(const struct run_options *options)
 	terminal_save();
 	build(machine, options);
 	watch_signals(machine);
+	if (run_on_start)
+		run_on_start(&machine->vm);
 	sandbox_drop_capabilities();
 	console_open(&machine->vm, &options->console);
 	error = vcpus_start(&machine->vm);
@@ -222,6 +227,8 @@ static noreturn void run_machine(const struct run_options *options)
 		       strerror(-error));
 
 	vcpus_stop(&machine->vm);
+	if (run_on_end)
+		run_on_end(&machine->vm);
 	terminal_restore();
 	message("%s", machine->vm.reason);
 	status = machine->vm.status;
