@@ -4,7 +4,7 @@
 #
 # The bed's machine with Intel VMX, and another with AMD SVM: Bochs, as Debian packages it.
 # Sourced by scripts/bed, whose variables it uses: run, cpu, model, image, words, append, memory,
-# smp, bochs, bochs_tree, refusals.
+# cpus, bochs, bochs_tree, refusals.
 #
 # Bochs has no virtio and no boot protocol for kernels: the host starts from a CD with
 # GRUB on it, and its four serial lines take the place of ports. The second one carries
@@ -94,7 +94,7 @@ bochs_machine()
 	romimage: file=$bochs_tree/usr/share/bochs/BIOS-bochs-latest
 	vgaromimage: file=$bochs_tree/usr/share/vgabios/vgabios.bin
 	memory: guest=$memory, host=$host
-	cpu: model=$model, count=$smp, ips=200000000, reset_on_triple_fault=0, ignore_bad_msrs=1
+	cpu: model=$model, count=$cpus, ips=200000000, reset_on_triple_fault=0, ignore_bad_msrs=1
 	clock: sync=none, time0=1700000000
 	boot: cdrom
 	ata0-master: type=cdrom, path=$run/cd.iso, status=inserted
