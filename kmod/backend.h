@@ -46,9 +46,10 @@ struct lodge_backend {
 	bool deadline_timer;		/* ->enter() ends at the deadline of a ->watched LAPIC */
 	u64 microcode;			/* revision that a guest is told */
 	u64 mcg_cap;			/* flags of IA32_MCG_CAP that only this vendor has */
-	u64 tsc_aux_reserved;		/* bits of TSC_AUX that a write must not set */
+	u64 half_reserved;		/* bits of TSC_AUX and SYSCALL_MASK that no write may set */
 	u64 table_reserved;		/* bits of a guest's entry for a table of 1G or more */
 	bool keeps_pdptes;		/* PAE: CR3's four entries are registers, not memory */
+	unsigned int lacks[4];		/* X86_FEATURE_* that only the host can use; up to a 0 */
 	unsigned int vcpu_size;		/* bytes of backend-private data behind each vCPU */
 
 	/* Module load, once. 0, or -EOPNOTSUPP after one pr_err() line that says what lacks. */
@@ -81,8 +82,8 @@ struct lodge_backend {
 	void (*enter)(struct lodge_vcpu *vcpu);
 
 	/*
-	 * Inside the window, right after ->enter(): LODGE_REENTER when the exit was
-	 * handled here, else LODGE_SLOW. Must not sleep.
+	 * Inside the window, right after ->enter(): LODGE_REENTER or LODGE_TO_USER when the
+	 * exit was handled here, else LODGE_SLOW. Must not sleep.
 	 */
 	enum lodge_next (*exit_fast)(struct lodge_vcpu *vcpu);
 
@@ -105,6 +106,12 @@ struct lodge_backend {
 
 	/* An interrupt waits for the TPR: writes to CR8 must exit, or no longer. */
 	void (*tpr_window)(struct lodge_vcpu *vcpu, bool on);
+
+	/*
+	 * Has @cpu take what was posted for the LAPIC that it works, if it is in a guest: any
+	 * context, preemption off. NULL where it cannot.
+	 */
+	void (*notify)(int cpu);
 
 	/* Recomputes intercepts after CPUID, the MSR filter or debug state changed. */
 	void (*update_intercepts)(struct lodge_vcpu *vcpu);

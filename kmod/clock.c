@@ -32,7 +32,7 @@
  * Cycles by which the host's TSC fell back in suspends. Adding it to the TSC gives a
  * counter that never restarts; each offset is brought up to date at the next entry.
  */
-static u64 tsc_lost;
+u64 lodge_tsc_lost;
 static u64 tsc_at_suspend;
 
 static u32 host_tsc_khz(void)
@@ -132,7 +132,7 @@ static void tsc_scale(u32 khz, u32 *mul, s8 *shift)
 u64 lodge_read_guest_tsc(const struct lodge_vcpu *vcpu)
 {
 	/* Right after a suspend, too, before the offset knows of it. */
-	return scale(vcpu, rdtsc() + READ_ONCE(tsc_lost) - READ_ONCE(vcpu->tsc_lost)) +
+	return scale(vcpu, rdtsc() + READ_ONCE(lodge_tsc_lost) - READ_ONCE(vcpu->tsc_lost)) +
 	       READ_ONCE(vcpu->st.tsc_offset);
 }
 
@@ -143,6 +143,27 @@ u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline)
 	if (deadline <= now)
 		return 0;
 	return cycles_to_ns(deadline - now, guest_tsc_khz(vcpu));
+}
+
+void lodge_await_deadline(struct lodge_vcpu *vcpu, u8 vector)
+{
+	u64 deadline = lapic_given_deadline(vcpu->lapic, vector);
+	u64 now, ns;
+
+	if (!deadline)
+		return;
+	now = lodge_read_guest_tsc(vcpu);
+	if (deadline <= now) {
+		lapic_deadline_was(vcpu->lapic, cycles_to_ns(now - deadline, guest_tsc_khz(vcpu)));
+		return;
+	}
+	ns = cycles_to_ns(deadline - now, guest_tsc_khz(vcpu));
+	/* Somebody set the guest's TSC since: whatever it waits for, not here. */
+	if (ns > LAPIC_MAX_ADVANCE_NS)
+		return;
+	lapic_deadline_was(vcpu->lapic, -(s64)ns);
+	while (lodge_read_guest_tsc(vcpu) < deadline)
+		cpu_relax();
 }
 
 /* The VM's kvmclock --------------------------------------------------------- */
@@ -173,7 +194,7 @@ static void set_master(struct lodge_clock *clock)
  */
 static void make_up_clock(struct lodge_clock *clock)
 {
-	u64 lost = READ_ONCE(tsc_lost);
+	u64 lost = READ_ONCE(lodge_tsc_lost);
 	u64 least = 0;
 
 	if (likely(clock->tsc_lost == lost))
@@ -211,7 +232,7 @@ static void unlock_clock(struct lodge_clock *clock, unsigned long flags)
 static bool update_stable(struct lodge_vm *vm)
 {
 	struct lodge_clock *clock = &vm->clock;
-	u64 lost = READ_ONCE(tsc_lost);
+	u64 lost = READ_ONCE(lodge_tsc_lost);
 	bool stable = host_tsc_stable();
 	struct lodge_vcpu *vcpu;
 	u64 first = 0, first_ratio = 0, now;
@@ -264,7 +285,7 @@ void lodge_clock_init(struct lodge_vm *vm)
 	raw_spin_lock_init(&clock->lock);
 	clock->tsc_khz = host_tsc_khz();
 	clock->stable = host_tsc_stable();
-	clock->tsc_lost = READ_ONCE(tsc_lost);
+	clock->tsc_lost = READ_ONCE(lodge_tsc_lost);
 	set_master(clock);
 	/* kvmclock begins at 0 with the VM. */
 	clock->kvmclock_offset = -clock->master_ns;
@@ -612,14 +633,14 @@ void lodge_clock_resume(void)
 	u64 now = rdtsc_ordered();
 
 	if (now < tsc_at_suspend)
-		WRITE_ONCE(tsc_lost, tsc_lost + tsc_at_suspend - now);
+		WRITE_ONCE(lodge_tsc_lost, lodge_tsc_lost + tsc_at_suspend - now);
 }
 
 /* The host slept: the guest's TSC goes on where it was. */
 static void make_up_for_suspend(struct lodge_vcpu *vcpu)
 {
 	struct lodge_clock *clock = &vcpu->vm->clock;
-	u64 lost = READ_ONCE(tsc_lost);
+	u64 lost = READ_ONCE(lodge_tsc_lost);
 	unsigned long flags;
 	u64 offset;
 
@@ -648,9 +669,9 @@ static void make_up_for_move(struct lodge_vcpu *vcpu)
 	lodge_make_request(vcpu, LODGE_REQ_CLOCK);
 }
 
-void lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu)
+void __lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu)
 {
-	if (unlikely(vcpu->tsc_lost != READ_ONCE(tsc_lost)))
+	if (unlikely(vcpu->tsc_lost != READ_ONCE(lodge_tsc_lost)))
 		make_up_for_suspend(vcpu);
 	if (likely(host_tsc_stable()))
 		return;

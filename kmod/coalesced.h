@@ -29,6 +29,11 @@ int lodge_coalesced_register(struct lodge_coalesced *c,
 int lodge_coalesced_unregister(struct lodge_coalesced *c,
 			       const struct kvm_coalesced_mmio_zone *zone);
 
+static inline bool lodge_has_coalesced(const struct lodge_coalesced *c, enum lodge_bus bus)
+{
+	return READ_ONCE(c->nr[bus]);
+}
+
 bool __lodge_coalesced_write(struct lodge_coalesced *c, enum lodge_bus bus, u64 addr,
 			     u32 len, u64 value);
 
@@ -39,7 +44,7 @@ bool __lodge_coalesced_write(struct lodge_coalesced *c, enum lodge_bus bus, u64 
 static inline bool lodge_coalesced_write(struct lodge_coalesced *c, enum lodge_bus bus,
 					 u64 addr, u32 len, u64 value)
 {
-	return READ_ONCE(c->nr[bus]) && __lodge_coalesced_write(c, bus, addr, len, value);
+	return lodge_has_coalesced(c, bus) && __lodge_coalesced_write(c, bus, addr, len, value);
 }
 
 #endif

@@ -285,11 +285,6 @@ int lodge_set_xcr(struct lodge_vcpu *vcpu, u32 index, u64 value)
  * The LAPIC's TPR rules; vcpu->cr8 is what the CPU works with in the window, and run.c
  * copies either to the other around an entry.
  */
-u64 lodge_get_cr8(struct lodge_vcpu *vcpu)
-{
-	return vcpu->lapic ? lapic_get_cr8(vcpu->lapic) : vcpu->cr8;
-}
-
 int lodge_set_cr8(struct lodge_vcpu *vcpu, u64 value)
 {
 	if (value & ~0xfull)
@@ -299,11 +294,6 @@ int lodge_set_cr8(struct lodge_vcpu *vcpu, u64 value)
 		lapic_set_cr8(vcpu->lapic, value);
 	lodge_make_request(vcpu, LODGE_REQ_EVENT);
 	return 0;
-}
-
-u64 lodge_get_apic_base(struct lodge_vcpu *vcpu)
-{
-	return vcpu->lapic ? vcpu->lapic->base : vcpu->apic_base;
 }
 
 /* Intel SDM volume 3, "x2APIC State Transitions". */
@@ -325,6 +315,8 @@ int lodge_set_apic_base(struct lodge_vcpu *vcpu, u64 value, bool host)
 {
 	if (!lodge_apic_base_valid(vcpu, value, host))
 		return 1;
+	if (value == lodge_get_apic_base(vcpu))
+		return 0;
 	if (vcpu->lapic)
 		return lapic_set_base(vcpu->lapic, value, host);
 	vcpu->apic_base = value;

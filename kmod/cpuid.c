@@ -184,6 +184,9 @@ void lodge_cpuid_probe(void)
 		for (i = 0; i < ARRAY_SIZE(avx512_features); i++)
 			clear_feature(avx512_features[i]);
 
+	for (i = 0; i < ARRAY_SIZE(lodge_backend->lacks) && lodge_backend->lacks[i]; i++)
+		clear_feature(lodge_backend->lacks[i]);
+
 	/*
 	 * Provided by lodge itself. The TSC deadline timer needs an in-kernel LAPIC, so
 	 * KVM_CAP_TSC_DEADLINE_TIMER tells of it and not CPUID, as in KVM; a VMM adds
@@ -558,11 +561,12 @@ static struct kvm_cpuid_entry2 *find_entry(struct kvm_cpuid_entry2 *entries, uns
 }
 
 /* Bits that follow the guest's registers instead of what the VMM wrote. */
-static void refresh_entry(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
+static __always_inline void refresh(struct lodge_vcpu *vcpu, u32 function, u32 index,
+				    struct lodge_cpuid_regs *e)
 {
 	const struct lodge_state *st = &vcpu->st;
 
-	switch (e->function) {
+	switch (function) {
 	case 1:
 		e->ecx &= ~F(OSXSAVE);
 		if ((st->cr4 & X86_CR4_OSXSAVE) && (e->ecx & F(XSAVE)))
@@ -577,19 +581,27 @@ static void refresh_entry(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 		}
 		break;
 	case 7:
-		if (e->index)
+		if (index)
 			break;
 		e->ecx &= ~F(OSPKE);
 		if ((st->cr4 & X86_CR4_PKE) && (e->ecx & F(PKU)))
 			e->ecx |= F(OSPKE);
 		break;
 	case 0xd:
-		if (e->index == 0)
+		if (index == 0)
 			e->ebx = lodge_fpu_xstate_size(st->xcr0, false);
-		else if (e->index == 1 && (e->eax & (F(XSAVEC) | F(XSAVES))))
+		else if (index == 1 && (e->eax & (F(XSAVEC) | F(XSAVES))))
 			e->ebx = lodge_fpu_xstate_size(st->xcr0, true);
 		break;
 	}
+}
+
+static struct lodge_cpuid_regs regs_of(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry2 *e)
+{
+	struct lodge_cpuid_regs r = { e->eax, e->ebx, e->ecx, e->edx };
+
+	refresh(vcpu, e->function, e->index, &r);
+	return r;
 }
 
 /*
@@ -622,18 +634,16 @@ static struct kvm_cpuid_entry2 *out_of_range(struct lodge_vcpu *vcpu, u32 *asked
 
 void lodge_cpuid(struct lodge_vcpu *vcpu, u32 function, u32 index, struct lodge_cpuid_regs *out)
 {
-	struct kvm_cpuid_entry2 *e, copy;
+	const struct kvm_cpuid_entry2 *e;
 
-	*out = (struct lodge_cpuid_regs) {};
 	e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, function, index);
 	if (!e)
 		e = out_of_range(vcpu, &function, index);
 	if (e) {
-		copy = *e;
-		refresh_entry(vcpu, &copy);
-		*out = (struct lodge_cpuid_regs) { copy.eax, copy.ebx, copy.ecx, copy.edx };
+		*out = regs_of(vcpu, e);
 		return;
 	}
+	*out = (struct lodge_cpuid_regs) {};
 
 	/*
 	 * Topology leaves give the x2APIC id and the subleaf's number for every subleaf
@@ -777,14 +787,11 @@ static int check_unchanged(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry
 	if (nr != vcpu->nr_cpuid)
 		return -EINVAL;
 	for (i = 0; i < nr; i++) {
-		struct kvm_cpuid_entry2 old = vcpu->cpuid[i];
-		struct kvm_cpuid_entry2 new = entries[i];
+		const struct kvm_cpuid_entry2 *old = &vcpu->cpuid[i], *new = &entries[i];
+		struct lodge_cpuid_regs was = regs_of(vcpu, old), is = regs_of(vcpu, new);
 
-		refresh_entry(vcpu, &old);
-		refresh_entry(vcpu, &new);
-		if (old.function != new.function || old.index != new.index ||
-		    old.flags != new.flags || old.eax != new.eax || old.ebx != new.ebx ||
-		    old.ecx != new.ecx || old.edx != new.edx)
+		if (old->function != new->function || old->index != new->index ||
+		    old->flags != new->flags || memcmp(&was, &is, sizeof(is)))
 			return -EINVAL;
 	}
 	return 0;
@@ -895,8 +902,12 @@ int lodge_get_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 		return -E2BIG;
 	for (i = 0; i < vcpu->nr_cpuid; i++) {
 		struct kvm_cpuid_entry2 e = vcpu->cpuid[i];
+		struct lodge_cpuid_regs r = regs_of(vcpu, &e);
 
-		refresh_entry(vcpu, &e);
+		e.eax = r.eax;
+		e.ebx = r.ebx;
+		e.ecx = r.ecx;
+		e.edx = r.edx;
 		if (copy_to_user(&user->entries[i], &e, sizeof(e)))
 			return -EFAULT;
 	}

@@ -263,6 +263,14 @@ static int op_pio_in(void *opaque, const struct emul_pio *pio, void *buf)
 	return EMUL_DONE;
 }
 
+static int port_write_from(struct lodge_vcpu *vcpu, const struct emul_pio *pio, const void *buf)
+{
+	u32 value = 0;
+
+	memcpy(&value, buf, pio->size);
+	return lodge_port_write(vcpu, pio->port, pio->size, value);
+}
+
 /* User space gets what the kernel does not take: all, or the rest when a ring is full. */
 static int op_pio_out(void *opaque, const struct emul_pio *pio, const void *buf)
 {
@@ -270,7 +278,7 @@ static int op_pio_out(void *opaque, const struct emul_pio *pio, const void *buf)
 	struct emul_pio rest = *pio;
 
 	if (vcpu->emul.cursor == vcpu->emul.nr) {
-		while (rest.count && !lodge_port_write(vcpu, pio->port, pio->size, buf)) {
+		while (rest.count && !port_write_from(vcpu, pio, buf)) {
 			buf += pio->size;
 			rest.count--;
 		}

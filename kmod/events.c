@@ -329,7 +329,7 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 {
 	struct lodge_events *ev = &vcpu->ev;
 	bool busy = inject_again(vcpu);
-	bool has_irq;
+	bool has_irq, await = false;
 
 	lodge_collect_nmis(vcpu);
 
@@ -360,6 +360,7 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 			ev->irq_injected = true;
 			vcpu->stats.irq_injections++;
 			inject(vcpu, vector, false);
+			await = vcpu->lapic && READ_ONCE(vcpu->lapic->given);
 		}
 		has_irq = has_irq_to_inject(vcpu);
 	}
@@ -373,4 +374,6 @@ void lodge_prepare_events(struct lodge_vcpu *vcpu)
 	if (has_irq || (lodge_wants_irq_window(vcpu) && takes_user_irq(vcpu)))
 		lodge_backend->open_irq_window(vcpu);
 	update_tpr_window(vcpu, has_irq);
+	if (await)
+		lodge_await_deadline(vcpu, ev->irq_vector);
 }

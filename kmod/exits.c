@@ -24,26 +24,6 @@
 #include "trace.h"
 #include "vm.h"
 
-void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip)
-{
-	vcpu->st.rip = next_rip;
-	vcpu->st.rflags &= ~(u64)X86_EFLAGS_RF;
-	vcpu->ev.shadow = 0;
-	if (unlikely((vcpu->st.rflags & X86_EFLAGS_TF) || vcpu->debug))
-		lodge_stepped(vcpu, vcpu->st.rflags & X86_EFLAGS_TF);
-}
-
-int lodge_leave_unfinished(struct lodge_vcpu *vcpu, int (*finish)(struct lodge_vcpu *vcpu),
-			   u64 next_rip)
-{
-	vcpu->unfinished = (struct lodge_unfinished) {
-		.finish = finish,
-		.rip = vcpu->st.rip,
-		.next_rip = next_rip,
-	};
-	return LODGE_TO_USER;
-}
-
 int lodge_finish_exit(struct lodge_vcpu *vcpu)
 {
 	struct lodge_unfinished *u = &vcpu->unfinished;

@@ -7,7 +7,10 @@
 #ifndef LODGE_EXITS_H
 #define LODGE_EXITS_H
 
+#include <asm/processor-flags.h>
+
 #include "backend.h"
+#include "debug.h"
 #include "vcpu.h"
 
 /* vcpu->st.gpr[]: the numbers that instructions have for them. */
@@ -21,15 +24,29 @@ enum { GPR_RAX, GPR_RCX, GPR_RDX, GPR_RBX, GPR_RSI = 6 };
 bool lodge_next_rip(struct lodge_vcpu *vcpu, u64 *next);
 
 /* The instruction at RIP has retired: RIP, interrupt shadow, single-step trap. Any tier. */
-void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip);
+static inline void lodge_retire(struct lodge_vcpu *vcpu, u64 next_rip)
+{
+	vcpu->st.rip = next_rip;
+	vcpu->ev.shadow = 0;
+	vcpu->st.rflags &= ~(u64)X86_EFLAGS_RF;
+	if (unlikely((vcpu->st.rflags & X86_EFLAGS_TF) || vcpu->debug))
+		lodge_stepped(vcpu, vcpu->st.rflags & X86_EFLAGS_TF);
+}
 
 /*
  * User space has a part in the instruction at RIP: the next KVM_RUN calls @finish, which
  * retires it to @next_rip or does as an exit handler does. It is forgotten when user space
  * moves the vCPU elsewhere (a reset, a restored snapshot). LODGE_TO_USER.
  */
-int lodge_leave_unfinished(struct lodge_vcpu *vcpu, int (*finish)(struct lodge_vcpu *vcpu),
-			   u64 next_rip);
+static inline int lodge_leave_unfinished(struct lodge_vcpu *vcpu,
+					 int (*finish)(struct lodge_vcpu *vcpu), u64 next_rip)
+{
+	vcpu->unfinished.finish = finish;
+	vcpu->unfinished.rip = vcpu->st.rip;
+	vcpu->unfinished.next_rip = next_rip;
+	return LODGE_TO_USER;
+}
+
 /* KVM_RUN begins. */
 int lodge_finish_exit(struct lodge_vcpu *vcpu);
 
@@ -72,12 +89,23 @@ int lodge_exit_msr(struct lodge_vcpu *vcpu, bool write);
 int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,
 		   u64 next_rip);
 int lodge_exit_string_pio(struct lodge_vcpu *vcpu);
-bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip);
+/* The same in the window, as far as it may be. */
+enum lodge_next lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,
+			       u64 next_rip);
 /* In-kernel devices: 0 when one answered, -ENODEV when none is there. */
 int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *data);
-int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, const void *data);
+int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u32 value);
 int lodge_mmio_read(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, void *data);
 int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const void *data);
+
+/* May that be called in the window? For all but some writes to the local APIC. */
+bool lodge_mmio_write_is_fast(const struct lodge_vcpu *vcpu, u64 gpa);
+
+/*
+ * mmio.c: an access of 64-bit code with @cr3 to @gpa, which no slot has and which is the
+ * instruction's own, not one of the walk to it. Any tier; LODGE_SLOW: nothing was done.
+ */
+enum lodge_next lodge_mmio_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access, u64 cr3);
 
 /* task_switch.c: what made the CPU want one, in the order that it gives them numbers */
 enum lodge_switch_source {

@@ -296,6 +296,8 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 		.gfn = gpa >> PAGE_SHIFT,
 		.write = access & LODGE_ACCESS_WRITE,
 	};
+	/* Before the look; pairs with swap_slots(). */
+	unsigned long come = smp_load_acquire(&mem->slots_come);
 	const struct lodge_slot *slot;
 	int ret;
 
@@ -303,6 +305,8 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	slot = lodge_slot_find(mem, f.gfn, &vcpu->slot_hint);
 	if (!slot || (f.write && lodge_slot_readonly(slot))) {
 		rcu_read_unlock();
+		if (!slot)
+			lodge_note_no_slot(vcpu, f.gfn, come);
 		return LODGE_FAULT_MMIO;
 	}
 	f.slot.base_gfn = slot->base_gfn;

@@ -158,7 +158,7 @@ static void fpu_set_init(struct lodge_fpu *fpu)
 
 int lodge_fpu_create(struct lodge_vcpu *vcpu)
 {
-	vcpu->fpu = kzalloc(fpu_alloc_size, GFP_KERNEL_ACCOUNT);
+	vcpu->fpu = kzalloc(2 * fpu_alloc_size, GFP_KERNEL_ACCOUNT);
 	if (!vcpu->fpu)
 		return -ENOMEM;
 	fpu_set_init(vcpu->fpu);
@@ -192,7 +192,7 @@ static void fpu_clear_pointers(struct lodge_fpu *fpu)
 }
 
 /* False when the CPU refused the area; then no register has changed. */
-static bool fpu_xrstor(struct lodge_fpu *fpu)
+static __always_inline bool fpu_xrstor(struct lodge_fpu *fpu)
 {
 	int failed = 1;
 
@@ -207,21 +207,67 @@ static bool fpu_xrstor(struct lodge_fpu *fpu)
 	return !failed;
 }
 
+/* Everything in the area was checked when it came in: this cannot happen. */
+static noinline void fpu_load_failed(struct lodge_vcpu *vcpu)
+{
+	fpu_set_init(vcpu->fpu);
+	fpu_xrstor(vcpu->fpu);
+	lodge_vm_kill(vcpu->vm, "the guest's XSAVE area cannot be loaded");
+}
+
+static __always_inline void fpu_xsave(struct lodge_fpu *fpu)
+{
+	/*
+	 * Not XSAVEOPT: it trusts the CPU's memory of the last XRSTOR from this linear
+	 * address, and a guest can have done one from the same address.
+	 */
+	asm volatile("xsave64 %0"
+		     : "+m" (fpu->x)
+		     : "a" ((u32)fpu_features), "d" ((u32)(fpu_features >> 32))
+		     : "memory");
+}
+
+/* Where the task's registers are while the guest's are in the CPU, behind the guest's. */
+static struct lodge_fpu *fpu_of_task(struct lodge_vcpu *vcpu)
+{
+	return (void *)vcpu->fpu + fpu_alloc_size;
+}
+
+/*
+ * The kernel saves the task's registers once, and loads them again on the way to user
+ * space: the right thing for a thread that does not go there between its windows. What we
+ * do ourselves nobody can notice, as interrupts are off: the registers are as they were.
+ */
+void lodge_fpu_begin(struct lodge_vcpu *vcpu, bool first)
+{
+	vcpu->fpu_own = first && !test_thread_flag(TIF_NEED_FPU_LOAD);
+	if (vcpu->fpu_own)
+		preempt_disable();
+	else
+		kernel_fpu_begin_mask(0);
+}
+
+void lodge_fpu_end(struct lodge_vcpu *vcpu)
+{
+	if (vcpu->fpu_own)
+		preempt_enable();
+	else
+		kernel_fpu_end();
+}
+
 void lodge_fpu_load(struct lodge_vcpu *vcpu)
 {
 	struct lodge_fpu *fpu = vcpu->fpu;
 
-	if (fpu_has_pkru)
+	if (vcpu->fpu_own)
+		fpu_xsave(fpu_of_task(vcpu));
+	else if (fpu_has_pkru)
 		__this_cpu_write(fpu_host_pkru, rdpkru());
 	if (unlikely(fpu_host_xss))
 		wrmsrl(MSR_IA32_XSS, 0);
 	fpu_clear_pointers(fpu);
-	/* Everything in the area was checked when it came in: this cannot fail. */
-	if (unlikely(!fpu_xrstor(fpu))) {
-		fpu_set_init(fpu);
-		fpu_xrstor(fpu);
-		lodge_vm_kill(vcpu->vm, "the guest's XSAVE area cannot be loaded");
-	}
+	if (unlikely(!fpu_xrstor(fpu)))
+		fpu_load_failed(vcpu);
 	if (vcpu->st.xcr0 != fpu_host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->st.xcr0);
 }
@@ -230,18 +276,15 @@ void lodge_fpu_save(struct lodge_vcpu *vcpu)
 {
 	if (vcpu->st.xcr0 != fpu_host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, fpu_host_xcr0);
-	/*
-	 * Not XSAVEOPT: it trusts the CPU's memory of the last XRSTOR from this linear
-	 * address, and a guest can have done one from the same address.
-	 */
-	asm volatile("xsave64 %0"
-		     : "+m" (vcpu->fpu->x)
-		     : "a" ((u32)fpu_features), "d" ((u32)(fpu_features >> 32))
-		     : "memory");
+	fpu_xsave(vcpu->fpu);
 	if (unlikely(fpu_host_xss))
 		wrmsrl(MSR_IA32_XSS, fpu_host_xss);
-	if (fpu_has_pkru && rdpkru() != __this_cpu_read(fpu_host_pkru))
+	if (vcpu->fpu_own) {
+		fpu_clear_pointers(fpu_of_task(vcpu));
+		fpu_xrstor(fpu_of_task(vcpu));
+	} else if (fpu_has_pkru && rdpkru() != __this_cpu_read(fpu_host_pkru)) {
 		wrpkru(__this_cpu_read(fpu_host_pkru));
+	}
 }
 
 /*

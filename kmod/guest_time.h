@@ -21,8 +21,8 @@
 
 /*
  * Right before the world switch. For RCU the guest is user mode: an extended quiescent
- * state where the CPU has no tick, else one quiescent state for each entry. For lockdep
- * interrupts are on: they end the guest.
+ * state where the CPU has no tick, else a quiescent state: lodge_note_quiescent().
+ * For lockdep interrupts are on: they end the guest.
  */
 static __always_inline void lodge_guest_state_enter(void)
 {
@@ -31,15 +31,7 @@ static __always_inline void lodge_guest_state_enter(void)
 	lockdep_hardirqs_on_prepare();
 	instrumentation_end();
 
-	if (!context_tracking_guest_enter()) {
-		instrumentation_begin();
-#if LODGE_HAVE_RCU_VIRT_NOTE_CPU
-		rcu_virt_note_context_switch(smp_processor_id());
-#else
-		rcu_virt_note_context_switch();
-#endif
-		instrumentation_end();
-	}
+	context_tracking_guest_enter();
 	lockdep_hardirqs_on(CALLER_ADDR0);
 }
 
@@ -52,6 +44,20 @@ static __always_inline void lodge_guest_state_exit(void)
 	instrumentation_begin();
 	trace_hardirqs_off_finish();
 	instrumentation_end();
+}
+
+/*
+ * The guest was a quiescent state. RCU waits for one only when a tick or an IPI of the
+ * host's told it so, and those end the window; a thread on its way to user space comes to
+ * one by itself.
+ */
+static inline void lodge_note_quiescent(void)
+{
+#if LODGE_HAVE_RCU_VIRT_NOTE_CPU
+	rcu_virt_note_context_switch(smp_processor_id());
+#else
+	rcu_virt_note_context_switch();
+#endif
 }
 
 /* Time from here to lodge_guest_time_exit() is accounted as the guest's. */

@@ -7,6 +7,9 @@
  * Intel SDM volume 3, "Paging"; AMD APM volume 2, "Page Translation and Protection".
  */
 #include <linux/mm.h>
+#include <linux/nospec.h>
+#include <linux/rcupdate.h>
+#include <linux/uaccess.h>
 #include <asm/cpufeature.h>
 #include <asm/msr-index.h>
 #include <asm/pkru.h>
@@ -314,6 +317,143 @@ int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *erro
 
 	*gpa = leaf_gpa(&w);
 	return 0;
+}
+
+/* Where @gpa is in the host, under slots_sem and RCU; or NULL. */
+static const u64 __user *find_word(struct lodge_vcpu *vcpu, u64 gpa)
+{
+	u64 gfn = gpa >> PAGE_SHIFT;
+	const struct lodge_slot *slot = lodge_slot_find(&vcpu->vm->mem, gfn, &vcpu->code_hint);
+
+	return slot ? (const u64 __user *)(lodge_slot_hva(slot, gfn) + offset_in_page(gpa)) : NULL;
+}
+
+/* From the top table down to the page of @gva; false when anything is not as usual. */
+static bool walk_to_code(struct lodge_vcpu *vcpu, struct lodge_code_page *c, u64 cr3, u64 gva)
+{
+	unsigned int shift = PAGE_SHIFT + (vcpu->st.cr4 & X86_CR4_LA57 ? 4 * 9 : 3 * 9);
+	u64 reserved = vcpu->phys_reserved & PTE_ADDRESS;
+	u64 pte = cr3 & ~reserved, offset;
+	unsigned int n = 0;
+	const u64 __user *at;
+
+	for (;; shift -= 9) {
+		at = find_word(vcpu, (pte & PTE_ADDRESS) + (gva >> shift & 511) * 8);
+		if (!at || __get_user(pte, at) || !(pte & PTE_P) || pte & reserved)
+			return false;
+		c->way[n].at = at;
+		c->way[n++].pte = pte;
+		if (shift == PAGE_SHIFT || pte & PTE_PS)
+			break;
+	}
+	/* Whatever else the entry may be, it is no leaf of 512 GiB. */
+	if (shift > PAGE_SHIFT + 2 * 9)
+		return false;
+	offset = (BIT_ULL(shift) - 1) & PAGE_MASK;
+	c->code = (const u8 __user *)find_word(vcpu, (pte & PTE_ADDRESS & ~offset) |
+						     (gva & offset));
+	c->end = c->way + n;
+	return c->code;
+}
+
+/* CR3, and 5 levels or 4: bit 63 of CR3 reads as 0. */
+static u64 code_key(const struct lodge_vcpu *vcpu, u64 cr3)
+{
+	return cr3 | (vcpu->st.cr4 & X86_CR4_LA57) << 51;
+}
+
+static noinline bool find_code(struct lodge_vcpu *vcpu, struct lodge_code_page *c, u64 cr3,
+			       u64 gva)
+{
+	struct lodge_memory *mem = &vcpu->vm->mem;
+	bool found;
+
+	if (!down_read_trylock(&mem->slots_sem))
+		return false;
+	/* Before the slots are looked up: see lodge_slot_find(). */
+	c->gone = smp_load_acquire(&mem->slots_gone);
+	rcu_read_lock();
+	pagefault_disable();
+	found = walk_to_code(vcpu, c, cr3, gva);
+	pagefault_enable();
+	rcu_read_unlock();
+	up_read(&mem->slots_sem);
+	c->key = code_key(vcpu, cr3);
+	c->page = found ? gva >> PAGE_SHIFT : ~0ull;
+	return found;
+}
+
+/*
+ * Two words at @offset into the page, if the way there still is what it was. The addresses
+ * were checked when their slots came: see read_user(). No lock keeps the slots: but if none
+ * has gone in the end, what was read is the guest's.
+ */
+static __always_inline bool read_code(const struct lodge_memory *mem,
+				      const struct lodge_code_page *c, unsigned int offset,
+				      u64 bytes[2])
+{
+	const struct lodge_code_step *step = c->way;
+	u64 first, second, pte;
+
+	pagefault_disable();
+	if (!user_read_access_begin(c->code, PAGE_SIZE))
+		goto out;
+	do {
+		unsafe_get_user(pte, step->at, fault);
+		if (unlikely(pte != step->pte))
+			goto fault;
+	} while (++step != c->end);
+	unsafe_get_user(first, (const u64 __user *)(c->code + offset), fault);
+	unsafe_get_user(second, (const u64 __user *)(c->code + offset + 8), fault);
+	user_read_access_end();
+	pagefault_enable();
+	bytes[0] = first;
+	bytes[1] = second;
+	/* Pairs with swap_slots(). */
+	smp_rmb();
+	return READ_ONCE(mem->slots_gone) == c->gone;
+fault:
+	user_read_access_end();
+out:
+	pagefault_enable();
+	return false;
+}
+
+/* Drops the first @nr of 16 bytes. */
+static void drop_bytes(u64 bytes[2], unsigned int nr)
+{
+	if (nr < 8)
+		bytes[0] = bytes[0] >> (8 * nr) | bytes[1] << (64 - 8 * nr);
+	else
+		bytes[0] = bytes[1] >> (8 * nr - 64);
+	bytes[1] = nr < 8 ? bytes[1] >> (8 * nr) : 0;
+}
+
+/* Anew, or at the end of a page, where there are fewer than 16 bytes. */
+static noinline unsigned int fetch_anew(struct lodge_vcpu *vcpu, struct lodge_code_page *c,
+					u64 cr3, u64 gva, u64 bytes[2])
+{
+	unsigned int offset = min_t(unsigned int, offset_in_page(gva), PAGE_SIZE - 16);
+	unsigned int past = offset_in_page(gva) - offset;
+
+	if (!find_code(vcpu, c, cr3, gva) || !read_code(&vcpu->vm->mem, c, offset, bytes))
+		return 0;
+	if (past)
+		drop_bytes(bytes, past);
+	return 16 - past;
+}
+
+unsigned int lodge_fetch_quick(struct lodge_vcpu *vcpu, u64 cr3, u64 gva, u64 bytes[2])
+{
+	struct lodge_code_page *c = &vcpu->code_page[gva >> PAGE_SHIFT & (LODGE_CODE_PAGES - 1)];
+	struct lodge_memory *mem = &vcpu->vm->mem;
+
+	if (likely(c->page == gva >> PAGE_SHIFT && c->key == code_key(vcpu, cr3) &&
+		   offset_in_page(gva) <= PAGE_SIZE - 16 &&
+		   c->gone == READ_ONCE(mem->slots_gone) &&
+		   read_code(mem, c, offset_in_page(gva), bytes)))
+		return 16;
+	return fetch_anew(vcpu, c, cr3, gva, bytes);
 }
 
 void lodge_translate(struct lodge_vcpu *vcpu, struct kvm_translation *tr)

@@ -11,7 +11,7 @@
 enum lapic_page { NO_LAPIC_PAGE, LAPIC_REGISTERS, LAPIC_HOLE };
 
 /* Who answers at @gpa? Without its registers there, the quirk leaves a hole. */
-static enum lapic_page lapic_page(const struct lodge_vcpu *vcpu, u64 gpa)
+static __always_inline enum lapic_page lapic_page(const struct lodge_vcpu *vcpu, u64 gpa)
 {
 	if (!vcpu->lapic || (gpa & ~0xfffull) != lapic_mmio_base(vcpu->lapic))
 		return NO_LAPIC_PAGE;
@@ -29,34 +29,33 @@ static u64 value_of(const void *data, unsigned int len)
 	return value;
 }
 
+static bool may_go_aside(const struct lodge_vm *vm, enum lodge_bus bus)
+{
+	return lodge_has_ioeventfds(&vm->eventfds, bus) ||
+	       lodge_has_coalesced(&vm->coalesced, bus);
+}
+
 /* A write that nobody has to be asked about now. Any tier. */
 static bool write_aside(struct lodge_vm *vm, enum lodge_bus bus, u64 addr, unsigned int len,
-			const void *data)
+			u64 value)
 {
-	u64 value = value_of(data, len);
-
 	return lodge_ioeventfd_write(&vm->eventfds, bus, addr, len, value) ||
 	       lodge_coalesced_write(&vm->coalesced, bus, addr, len, value);
 }
 
 int lodge_port_read(struct lodge_vcpu *vcpu, u16 port, unsigned int size, void *data)
 {
-	struct irqchip *ic = &vcpu->vm->ic;
-
-	if (ic->kind != IRQCHIP_KERNEL)
-		return -ENODEV;
-	return irqchip_io_read(ic, port, size, data) ? -ENODEV : 0;
+	return irqchip_io_read(&vcpu->vm->ic, port, size, data) ? -ENODEV : 0;
 }
 
-int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, const void *data)
+int lodge_port_write(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u32 value)
 {
 	struct lodge_vm *vm = vcpu->vm;
 
-	if (vm->ic.kind == IRQCHIP_KERNEL && !irqchip_io_write(&vm->ic, port, size, data)) {
-		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	/* Before any ioeventfd. What it changes about interrupts, the device says itself. */
+	if (!irqchip_io_write(&vm->ic, port, size, value))
 		return 0;
-	}
-	return write_aside(vm, LODGE_BUS_PIO, port, size, data) ? 0 : -ENODEV;
+	return write_aside(vm, LODGE_BUS_PIO, port, size, value) ? 0 : -ENODEV;
 }
 
 int lodge_mmio_read(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, void *data)
@@ -83,10 +82,8 @@ int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const v
 
 	switch (lapic_page(vcpu, gpa)) {
 	case LAPIC_REGISTERS:
-		if (lapic_mmio_write(vcpu->lapic, gpa & 0xfff, len, data))
-			return -ENODEV;
-		lodge_make_request(vcpu, LODGE_REQ_EVENT);
-		return 0;
+		/* It asks for LODGE_REQ_EVENT itself. */
+		return lapic_mmio_write(vcpu->lapic, gpa & 0xfff, len, data) ? -ENODEV : 0;
 	case LAPIC_HOLE:
 		return 0;
 	case NO_LAPIC_PAGE:
@@ -96,7 +93,16 @@ int lodge_mmio_write(struct lodge_vcpu *vcpu, u64 gpa, unsigned int len, const v
 		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 		return 0;
 	}
-	return write_aside(vm, LODGE_BUS_MMIO, gpa, len, data) ? 0 : -ENODEV;
+	if (!may_go_aside(vm, LODGE_BUS_MMIO))
+		return -ENODEV;
+	return write_aside(vm, LODGE_BUS_MMIO, gpa, len, value_of(data, len)) ? 0 : -ENODEV;
+}
+
+/* The end of an interrupt may be waited for on any number of eventfds. */
+bool lodge_mmio_write_is_fast(const struct lodge_vcpu *vcpu, u64 gpa)
+{
+	return offset_in_page(gpa) != LAPIC_EOI ||
+	       lapic_page(vcpu, gpa) != LAPIC_REGISTERS || lapic_eoi_is_quiet(vcpu->lapic);
 }
 
 /* AL, AX or EAX: a 32-bit result clears the upper half of RAX, the others keep it. */
@@ -114,24 +120,6 @@ static void set_rax(struct lodge_vcpu *vcpu, unsigned int size, u32 value)
 	default:
 		*rax = value;
 	}
-}
-
-/* Ports of devices in the kernel, which come before any ioeventfd. */
-static bool is_device_port(const struct irqchip *ic, u16 port)
-{
-	return ic->kind == IRQCHIP_KERNEL &&
-	       (pic_owns_port(port) || (irqchip_has_pit(ic) && pit_owns_port(&ic->pit, port)));
-}
-
-bool lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, u64 next_rip)
-{
-	if (is_device_port(&vcpu->vm->ic, port))
-		return false;
-	if (!write_aside(vcpu->vm, LODGE_BUS_PIO, port, size, vcpu->st.gpr))
-		return false;
-	vcpu->stats.io_exits++;
-	lodge_retire(vcpu, next_rip);
-	return true;
 }
 
 /* KVM_RUN after KVM_EXIT_IO: kvm_run->io is what user space has made of it since. */
@@ -157,40 +145,64 @@ int lodge_exit_string_pio(struct lodge_vcpu *vcpu)
 	return lodge_emulate(vcpu);
 }
 
+static u32 out_value(const struct lodge_vcpu *vcpu, unsigned int size)
+{
+	return vcpu->st.gpr[0] & (~0u >> (32 - 8 * size));
+}
+
 /*
- * IN or OUT of 1, 2 or 4 bytes that has passed the guest's own permission checks. For
- * user space RIP stays at the instruction until KVM_RUN is called again, as KVM does; at
+ * For user space RIP stays at the instruction until KVM_RUN is called again, as KVM does; at
  * OUT 0x7e it is behind, for VMMs that read it there: KVM_X86_QUIRK_OUT_7E_INC_RIP.
  */
-int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in, u64 next_rip)
+static __always_inline int pio_to_user(struct lodge_vcpu *vcpu, u16 port, unsigned int size,
+				       bool in, u64 next_rip)
 {
 	struct kvm_run *run = vcpu->run;
-	u32 value = value_of(vcpu->st.gpr, size);
-	int r;
-
-	vcpu->stats.io_exits++;
-	r = in ? lodge_port_read(vcpu, port, size, &value) :
-		 lodge_port_write(vcpu, port, size, &value);
-	if (!r) {
-		if (in)
-			set_rax(vcpu, size, value);
-		lodge_retire(vcpu, next_rip);
-		return LODGE_REENTER;
-	}
 
 	if (!in)
-		memcpy(vcpu->pio_data, &value, sizeof(value));
+		*(u32 *)vcpu->pio_data = out_value(vcpu, size);
 	run->exit_reason = KVM_EXIT_IO;
 	run->io.direction = in ? KVM_EXIT_IO_IN : KVM_EXIT_IO_OUT;
 	run->io.size = size;
 	run->io.port = port;
 	run->io.count = 1;
 	run->io.data_offset = LODGE_PIO_PAGE * PAGE_SIZE;
-	if (!in && port == 0x7e && lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_OUT_7E_INC_RIP)) {
+	if (unlikely(!in && port == 0x7e) &&
+	    lodge_has_quirk(vcpu->vm, KVM_X86_QUIRK_OUT_7E_INC_RIP)) {
 		lodge_retire(vcpu, next_rip);
 		return LODGE_TO_USER;
 	}
-	lodge_leave_unfinished(vcpu, in ? finish_in : finish_out, next_rip);
 	vcpu->unfinished.size = size;
-	return LODGE_TO_USER;
+	return lodge_leave_unfinished(vcpu, in ? finish_in : finish_out, next_rip);
+}
+
+/* IN or OUT of 1, 2 or 4 bytes that has passed the guest's own permission checks. */
+int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in, u64 next_rip)
+{
+	u32 value = 0;
+
+	vcpu->stats.io_exits++;
+	if (in ? lodge_port_read(vcpu, port, size, &value) :
+		 lodge_port_write(vcpu, port, size, out_value(vcpu, size)))
+		return pio_to_user(vcpu, port, size, in, next_rip);
+	if (in)
+		set_rax(vcpu, size, value);
+	lodge_retire(vcpu, next_rip);
+	return LODGE_REENTER;
+}
+
+/* Most ports are user space's. A PIC can end an interrupt, which is not for the window. */
+enum lodge_next lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,
+			       u64 next_rip)
+{
+	struct lodge_vm *vm = vcpu->vm;
+
+	if (unlikely(irqchip_owns_port(&vm->ic, port))) {
+		if (pic_owns_port(port))
+			return LODGE_SLOW;
+	} else if (in || !may_go_aside(vm, LODGE_BUS_PIO)) {
+		vcpu->stats.io_exits++;
+		return pio_to_user(vcpu, port, size, in, next_rip);
+	}
+	return lodge_exit_pio(vcpu, port, size, in, next_rip);
 }

@@ -8,7 +8,9 @@
 #define LODGE_KERNEL_COMPAT_H
 
 #include <linux/kvm.h>
+#include <linux/sched.h>
 #include <linux/smp.h>
+#include <linux/task_work.h>
 
 #include "lodge_probes.h"
 
@@ -108,6 +110,33 @@ static inline void lodge_send_reschedule(int cpu)
 	void (*send)(int cpu) = smp_ops.smp_send_reschedule;
 
 	send(cpu);
+}
+
+/*
+ * Has the current thread been asked for work on the way to user space, and only because it
+ * was preempted and has rseq? That concerns nobody but user space, which does not run.
+ * Newer kernels have a flag of its own for it.
+ */
+static inline bool lodge_only_rseq_is_due(void)
+{
+#if LODGE_HAVE_RSEQ_EVENT_MASK
+#ifdef CONFIG_MEMCG
+	if (current->memcg_nr_pages_over_high)
+		return false;
+#endif
+#ifdef CONFIG_BLK_CGROUP
+#if LODGE_HAVE_THROTTLE_DISK
+	if (current->throttle_disk)
+		return false;
+#else
+	if (current->throttle_queue)
+		return false;
+#endif
+#endif
+	return current->rseq && current->rseq_event_mask && !task_work_pending(current);
+#else
+	return false;
+#endif
 }
 
 /* User space may change it at any time; newer headers say so in the kernel's name of it. */

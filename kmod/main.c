@@ -259,8 +259,8 @@ static int hotplug_online(unsigned int cpu)
 		r = cpu_on();
 		local_irq_restore(flags);
 		if (r < 0)
-			pr_err("CPU %u stays offline: its %s is in use by somebody else\n",
-			       cpu, lodge_backend->name);
+			pr_err("CPU %u stays offline: its %s %s\n", cpu, lodge_backend->name,
+			       r == -EBUSY ? "is in use by somebody else" : "cannot be used");
 	}
 	mutex_unlock(&hw_lock);
 	return min(r, 0);
@@ -455,6 +455,7 @@ static int __init lodge_init(void)
 	r = probe_backend();
 	if (r)
 		return r;
+	lodge_run_init();
 	lodge_cpuid_probe();
 	lodge_msr_probe();
 

@@ -65,6 +65,33 @@ struct lodge_slot_hint {
 	unsigned long gone;		/* mem->slots_gone before slot was looked up */
 };
 
+/* A frame that no slot has, good as long as no slot has come since. */
+struct lodge_no_slot {
+	u64 gfn;
+	unsigned long come;		/* mem->slots_come before gfn was looked up */
+};
+
+#define LODGE_NO_SLOTS		4
+
+/*
+ * The way to a page of the guest's 64-bit code: each entry of its tables, and where it was
+ * read. If no slot has gone since, and the entries are read again and are what they were,
+ * the way is right: nothing has to tell when the guest changes its tables.
+ */
+struct lodge_code_page {
+	u64 page;			/* of linear addresses; ~0: nothing is known */
+	u64 key;			/* CR3, and how many levels there are */
+	unsigned long gone;		/* mem->slots_gone before the slots were looked up */
+	const u8 __user *code;
+	struct lodge_code_step {
+		const u64 __user *at;
+		u64 pte;
+	} way[5];
+	const struct lodge_code_step *end;
+};
+
+#define LODGE_CODE_PAGES	4		/* a power of 2 */
+
 struct lodge_memory {
 	struct mutex slots_lock;	/* one change of the slots at a time */
 	struct rw_semaphore slots_sem;	/* read: kernel access through a slot's hva */
@@ -74,6 +101,7 @@ struct lodge_memory {
 	 */
 	struct latch_tree_root by_gfn;	/* readers: RCU or lock */
 	unsigned long slots_gone;	/* how many have left by_gfn */
+	unsigned long slots_come;	/* and how many have come */
 	/*
 	 * Changed under slots_lock, lock, and the notifier's lock: any of the last two is
 	 * enough to look. A slot is in it before by_gfn, and until no CPU uses its
@@ -137,6 +165,13 @@ unsigned long lodge_get_nr_mmu_pages(struct lodge_vm *vm);
  */
 const struct lodge_slot *lodge_slot_find(struct lodge_memory *mem, u64 gfn,
 					 struct lodge_slot_hint *hint);
+
+/*
+ * Is it known that no slot has @gfn? For what exits often; lodge_stage2_fault() learns it.
+ * Any tier, in the vCPU's thread.
+ */
+bool lodge_has_no_slot(const struct lodge_vcpu *vcpu, u64 gfn);
+void lodge_note_no_slot(struct lodge_vcpu *vcpu, u64 gfn, unsigned long come);
 
 /* The slot with this @id, or NULL; slots_lock. */
 struct lodge_slot *lodge_slot_by_id(struct lodge_memory *mem, u32 id);
@@ -306,6 +341,14 @@ int lodge_cmpxchg_gpa(struct lodge_vcpu *vcpu, u64 gpa, void *old, const void *n
  * The caller has checked that @gva is canonical.
  */
 int lodge_walk(struct lodge_vcpu *vcpu, u64 gva, u32 access, u64 *gpa, u32 *error);
+
+/*
+ * The code at @gva in 64-bit mode with @cr3, which the CPU has just fetched itself: the
+ * tables are not asked for rights, and have their A bits. How many bytes: 16, or as many as
+ * the page has, or 0 when they are not at hand (memory that is absent, tables out of the
+ * ordinary). Any tier, in the vCPU's thread.
+ */
+unsigned int lodge_fetch_quick(struct lodge_vcpu *vcpu, u64 cr3, u64 gva, u64 bytes[2]);
 
 /* KVM_TRANSLATE: as a read by the supervisor. */
 void lodge_translate(struct lodge_vcpu *vcpu, struct kvm_translation *tr);

@@ -441,7 +441,8 @@ static int write_mcg_ctl(struct lodge_vcpu *vcpu, u64 data, bool host)
 
 /*
  * Read as 0 by guests on hardware that they take this for; KVM's list. Platform and bus
- * settings, power limits, and the counters of a performance monitor that is not there.
+ * settings, power limits, and the counters of a performance monitor that is not there, nor
+ * the last branches.
  */
 static bool msr_reads_zero(u32 index)
 {
@@ -470,6 +471,7 @@ static bool msr_reads_zero(u32 index)
 	case MSR_F15H_PERF_CTL ... MSR_F15H_PERF_CTR5:
 	case MSR_P6_PERFCTR0 ... MSR_P6_PERFCTR1:
 	case MSR_P6_EVNTSEL0 ... MSR_P6_EVNTSEL1:
+	case MSR_IA32_LASTBRANCHFROMIP ... MSR_IA32_LASTINTTOIP:
 		return true;
 	}
 	return false;
@@ -678,6 +680,11 @@ static int write_state_msr(struct lodge_vcpu *vcpu, u32 index, u64 data)
 		if (!lodge_is_canonical(vcpu, data))
 			return 1;
 		break;
+	case MSR_SYSCALL_MASK:
+		/* A window that gives the CPU such a value would fault. */
+		if (data & lodge_backend->half_reserved)
+			return 1;
+		break;
 	case MSR_IA32_SYSENTER_ESP:
 	case MSR_IA32_SYSENTER_EIP:
 		/*
@@ -727,7 +734,7 @@ static int write_tsc_aux(struct lodge_vcpu *vcpu, u64 data, bool host)
 {
 	if (!msr_has_tsc_aux || (!host && !guest_has_tsc_aux(vcpu)))
 		return 1;
-	if (data & lodge_backend->tsc_aux_reserved)
+	if (data & lodge_backend->half_reserved)
 		return 1;
 	lodge_state_edit(vcpu, LODGE_ST_MSRS);
 	vcpu->st.tsc_aux = (u32)data;

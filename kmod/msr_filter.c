@@ -212,7 +212,7 @@ static bool msr_is_fast(const struct lodge_vcpu *vcpu, u32 index)
 {
 	if (index == LAPIC_MSR_FIRST + (LAPIC_EOI >> 4))
 		return vcpu->lapic && lapic_eoi_is_quiet(vcpu->lapic);
-	return index == MSR_IA32_TSC_DEADLINE ||
+	return index == MSR_IA32_TSC_DEADLINE || index == MSR_IA32_APICBASE ||
 	       (index >= LAPIC_MSR_FIRST && index <= LAPIC_MSR_LAST);
 }
 
@@ -232,7 +232,8 @@ bool lodge_do_msr_fast(struct lodge_vcpu *vcpu, bool write, u64 next_rip)
 		data = wrmsr_data(vcpu);
 		if (!msr_is_fast(vcpu, index) || guest_write(vcpu, index, data))
 			return false;
-		finish_write(vcpu, next_rip);
+		/* What changes about interrupts, the LAPIC has asked to look at. */
+		lodge_retire(vcpu, next_rip);
 	}
 	trace_lodge_msr(vcpu->id, write, index, data, 0);
 	return true;

@@ -6,6 +6,7 @@
  * after it (backend->exit), or by user space.
  */
 #include <linux/sched/signal.h>
+#include <linux/static_call.h>
 #include <asm/fpu/api.h>
 #include <asm/processor-flags.h>
 
@@ -22,16 +23,37 @@
 #include "vapic.h"
 #include "vm.h"
 
+#if LODGE_HAVE_ENTRY_VIRT
+#include <linux/entry-virt.h>
+#else
+#include <linux/entry-kvm.h>
+#endif
+
 #ifdef CONFIG_PREEMPT_RT
 #error "The window takes locks that sleep on PREEMPT_RT, with interrupts off"
 #endif
+
+/* What each entry and window needs of the backend is called without an indirect branch. */
+DEFINE_STATIC_CALL_NULL(lodge_window_open, *((struct lodge_backend *)NULL)->window_open);
+DEFINE_STATIC_CALL_NULL(lodge_window_close, *((struct lodge_backend *)NULL)->window_close);
+DEFINE_STATIC_CALL_NULL(lodge_enter, *((struct lodge_backend *)NULL)->enter);
+DEFINE_STATIC_CALL_NULL(lodge_exit_fast, *((struct lodge_backend *)NULL)->exit_fast);
+DEFINE_STATIC_CALL_NULL(lodge_exit, *((struct lodge_backend *)NULL)->exit);
+
+void __init lodge_run_init(void)
+{
+	static_call_update(lodge_window_open, lodge_backend->window_open);
+	static_call_update(lodge_window_close, lodge_backend->window_close);
+	static_call_update(lodge_enter, lodge_backend->enter);
+	static_call_update(lodge_exit_fast, lodge_backend->exit_fast);
+	static_call_update(lodge_exit, lodge_backend->exit);
+}
 
 /* What ends a window, or keeps one from opening. */
 static bool must_leave(struct lodge_vcpu *vcpu)
 {
 	return READ_ONCE(vcpu->requests) || READ_ONCE(vcpu->mode) != LODGE_IN_GUEST ||
-	       need_resched() || signal_pending(current) ||
-	       test_thread_flag(TIF_NOTIFY_RESUME);
+	       __xfer_to_guest_mode_work_pending();
 }
 
 /*
@@ -53,7 +75,7 @@ static enum lodge_next enter_repeatedly(struct lodge_vcpu *vcpu)
 			vcpu->cr8 = lapic_get_cr8(vcpu->lapic);
 
 		trace_lodge_entry(vcpu->id, vcpu->st.rip);
-		lodge_backend->enter(vcpu);
+		static_call(lodge_enter)(vcpu);
 		trace_lodge_exit(vcpu->id, vcpu->exit.code, vcpu->st.rip, vcpu->exit.info1,
 				 vcpu->exit.info2);
 
@@ -62,20 +84,20 @@ static enum lodge_next enter_repeatedly(struct lodge_vcpu *vcpu)
 		if (unlikely(vcpu->apic_memory))
 			lodge_pv_eoi_take(vcpu);
 		vcpu->stats.exits++;
-		next = lodge_backend->exit_fast(vcpu);
+		next = static_call(lodge_exit_fast)(vcpu);
 		/* What the guest has there of its LAPIC then has to be looked at. */
 	} while (next == LODGE_REENTER && likely(!vcpu->apic_memory));
 	return next;
 }
 
-static int run_window(struct lodge_vcpu *vcpu)
+static int run_window(struct lodge_vcpu *vcpu, bool first)
 {
 	enum lodge_next next = LODGE_REENTER;
 	bool on;
 
 	if (unlikely(vcpu->apic_memory))
 		lodge_apic_to_guest(vcpu);
-	kernel_fpu_begin_mask(0);
+	lodge_fpu_begin(vcpu, first);
 	if (unlikely(vcpu->cpu != smp_processor_id()) && lodge_backend->come)
 		lodge_backend->come(vcpu);
 	local_irq_disable();
@@ -88,17 +110,19 @@ static int run_window(struct lodge_vcpu *vcpu)
 		smp_store_mb(vcpu->mode, LODGE_IN_GUEST);
 
 		lodge_guest_time_enter();
-		lodge_backend->window_open(vcpu);
+		static_call(lodge_window_open)(vcpu);
 		lodge_fpu_load(vcpu);
 		vcpu->stats.host_state_reload++;
 
 		next = enter_repeatedly(vcpu);
 
 		lodge_fpu_save(vcpu);
-		lodge_backend->window_close(vcpu);
+		static_call(lodge_window_close)(vcpu);
 		if (unlikely(vcpu->ev.soft_injected))
 			lodge_unretire_soft(vcpu);
 		WRITE_ONCE(vcpu->mode, LODGE_OUTSIDE);
+		if (next != LODGE_TO_USER)
+			lodge_note_quiescent();
 
 		/*
 		 * The tick that ended the guest must find it accounted as guest time. It
@@ -110,7 +134,7 @@ static int run_window(struct lodge_vcpu *vcpu)
 		lodge_guest_time_exit();
 	}
 	local_irq_enable();
-	kernel_fpu_end();
+	lodge_fpu_end(vcpu);
 
 	if (unlikely(!on)) {
 		/* This CPU is going or coming: the scheduler moves us in a moment. */
@@ -119,7 +143,7 @@ static int run_window(struct lodge_vcpu *vcpu)
 	}
 	if (unlikely(vcpu->apic_memory))
 		lodge_apic_from_guest(vcpu);
-	return next == LODGE_SLOW ? lodge_backend->exit(vcpu) : LODGE_REENTER;
+	return next == LODGE_SLOW ? static_call(lodge_exit)(vcpu) : next;
 }
 
 /* INIT, then SIPI, in the order they came: Intel SDM volume 3, "MP Initialization". */
@@ -213,12 +237,32 @@ static int block(struct lodge_vcpu *vcpu)
 	return LODGE_REENTER;
 }
 
+/*
+ * Must the thread go to user space? Work that rseq has there is put off until it does, or
+ * each preemption would cost a system call.
+ */
+static bool has_work_for_user(struct lodge_vcpu *vcpu)
+{
+	if (signal_pending(current))
+		return true;
+	if (likely(!test_thread_flag(TIF_NOTIFY_RESUME)))
+		return false;
+	if (!lodge_only_rseq_is_due())
+		return true;
+	clear_thread_flag(TIF_NOTIFY_RESUME);
+	vcpu->rseq_due = true;
+	/* Pairs with task_work_add(), which sets the flag after its work is there. */
+	smp_mb__after_atomic();
+	return !lodge_only_rseq_is_due();
+}
+
 static int run_loop(struct lodge_vcpu *vcpu)
 {
 	struct kvm_run *run = vcpu->run;
+	bool first = true;
 	int r;
 
-	for (;;) {
+	for (;; first = false) {
 		if (unlikely(READ_ONCE(vcpu->vm->dead)))
 			return -EIO;
 
@@ -231,7 +275,7 @@ static int run_loop(struct lodge_vcpu *vcpu)
 			} else {
 				if (lodge_steal_time_due(vcpu))
 					lodge_steal_time_update(vcpu);
-				r = run_window(vcpu);
+				r = run_window(vcpu, first);
 			}
 		}
 		if (r <= 0)
@@ -243,7 +287,7 @@ static int run_loop(struct lodge_vcpu *vcpu)
 			run->exit_reason = KVM_EXIT_IRQ_WINDOW_OPEN;
 			return 0;
 		}
-		if (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME)) {
+		if (has_work_for_user(vcpu)) {
 			run->exit_reason = KVM_EXIT_INTR;
 			if (!signal_pending(current))
 				return -ERESTARTNOHAND;
@@ -294,9 +338,11 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
 
 	if (vcpu->mp_state == KVM_MP_STATE_UNINITIALIZED)
 		return wait_for_sipi(vcpu);
-	if (unlikely(READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs)) &&
-	    lodge_sync_regs_in(vcpu))
-		return -EINVAL;
+	if (unlikely(READ_ONCE(run->kvm_valid_regs) || READ_ONCE(run->kvm_dirty_regs))) {
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
+		if (lodge_sync_regs_in(vcpu))
+			return -EINVAL;
+	}
 	if (!vcpu->lapic && lodge_set_cr8(vcpu, READ_ONCE(run->cr8)))
 		return -EINVAL;
 
@@ -310,8 +356,9 @@ static int run_vcpu(struct lodge_vcpu *vcpu)
 	if (unlikely(vcpu->debug || vcpu->ev.soft))
 		lodge_debug_prepare(vcpu);
 
-	/* Registers and controllers may have changed between the calls. */
-	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	/* User space may have asked in kvm_run for an exit when it can give an interrupt. */
+	if (vcpu->user_pic)
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 	return run_loop(vcpu);
 }
 
@@ -337,6 +384,10 @@ int lodge_vcpu_run(struct lodge_vcpu *vcpu)
 	WRITE_ONCE(vcpu->task, current);
 	r = run_vcpu(vcpu);
 	WRITE_ONCE(vcpu->task, NULL);
+	if (unlikely(vcpu->rseq_due)) {
+		vcpu->rseq_due = false;
+		set_thread_flag(TIF_NOTIFY_RESUME);
+	}
 	if (unlikely(READ_ONCE(vcpu->run->kvm_valid_regs)))
 		lodge_sync_regs_out(vcpu);
 	fill_run(vcpu);

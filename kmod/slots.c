@@ -15,6 +15,7 @@
 
 #include "kernel_compat.h"
 #include "stage2.h"
+#include "vcpu.h"
 #include "vm.h"
 
 /* KVM's limit for one slot: the dirty bitmap's index fits an int. */
@@ -78,6 +79,25 @@ const struct lodge_slot *lodge_slot_find(struct lodge_memory *mem, u64 gfn,
 	if (slot && hint)
 		*hint = (struct lodge_slot_hint){ slot, gone };
 	return slot;
+}
+
+static unsigned int no_slot_index(u64 gfn)
+{
+	/* The local APIC and the IOAPIC are 2 MiB apart. */
+	return (gfn ^ gfn >> 9) % LODGE_NO_SLOTS;
+}
+
+bool lodge_has_no_slot(const struct lodge_vcpu *vcpu, u64 gfn)
+{
+	const struct lodge_no_slot *none = &vcpu->no_slot[no_slot_index(gfn)];
+
+	/* A slot is in by_gfn before it is counted: until then either answer is right. */
+	return none->gfn == gfn && none->come == READ_ONCE(vcpu->vm->mem.slots_come);
+}
+
+void lodge_note_no_slot(struct lodge_vcpu *vcpu, u64 gfn, unsigned long come)
+{
+	vcpu->no_slot[no_slot_index(gfn)] = (struct lodge_no_slot){ gfn, come };
 }
 
 struct lodge_slot *lodge_slot_by_id(struct lodge_memory *mem, u32 id)
@@ -202,6 +222,8 @@ static void swap_slots(struct lodge_memory *mem, struct lodge_slot *old,
 	if (new) {
 		latch_tree_insert(&new->by_gfn, &mem->by_gfn, &gfn_ops);
 		lodge_lapic_page_unmap(mem, new->base_gfn, new->npages, &batch);
+		/* Who notes that there is none, with this count, has looked after it came. */
+		smp_store_release(&mem->slots_come, mem->slots_come + 1);
 	}
 	if (old) {
 		latch_tree_erase(&old->by_gfn, &mem->by_gfn, &gfn_ops);

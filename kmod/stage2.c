@@ -237,7 +237,6 @@ static void split_leaf(u64 *entry, unsigned int level, u64 deny, struct lodge_s2
 int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
 		     struct lodge_s2_batch *batch)
 {
-	const struct lodge_stage2_format *format = s2_format();
 	unsigned int level = LODGE_S2_ROOT_LEVEL;
 	u64 *table = mem->root, *entry, old, new;
 
@@ -262,14 +261,13 @@ int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
 	}
 
 	new = s2_make_leaf(leaf, level);
-	if (s2_present(old)) {
-		if (s2_address(old) == s2_address(new))
-			new |= old & (format->writable | format->dirty | S2_HOST_WRITABLE);
-		else
-			batch->flush = true;
+	if (s2_present(old) && s2_address(old) == s2_address(new)) {
+		/* Another vCPU was faster, and its CPU may be setting the dirty bit right now. */
+		s2_set(entry, new);
+		return 0;
 	}
-	if (new != old)
-		WRITE_ONCE(*entry, new);
+	batch->flush |= s2_present(old);
+	WRITE_ONCE(*entry, new);
 	return 0;
 }
 

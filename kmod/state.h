@@ -106,14 +106,22 @@ bool lodge_is_pae(const struct lodge_vcpu *vcpu);
  * The task priority in CR8's form (0..15): the LAPIC's, or the vCPU's own without one.
  * Any tier. The setter returns 1 for #GP.
  */
-u64 lodge_get_cr8(struct lodge_vcpu *vcpu);
+static inline u64 lodge_get_cr8(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->lapic ? lapic_get_cr8(vcpu->lapic) : vcpu->cr8;
+}
+
 int lodge_set_cr8(struct lodge_vcpu *vcpu, u64 value);
 
 /*
  * IA32_APIC_BASE: 0, or 1 for #GP. A VMM (@host) may make every transition of modes.
  * The check alone changes nothing.
  */
-u64 lodge_get_apic_base(struct lodge_vcpu *vcpu);
+static inline u64 lodge_get_apic_base(const struct lodge_vcpu *vcpu)
+{
+	return vcpu->lapic ? vcpu->lapic->base : vcpu->apic_base;
+}
+
 bool lodge_apic_base_valid(struct lodge_vcpu *vcpu, u64 value, bool host);
 int lodge_set_apic_base(struct lodge_vcpu *vcpu, u64 value, bool host);
 
@@ -236,8 +244,15 @@ void lodge_fpu_destroy(struct lodge_vcpu *vcpu);
 void lodge_fpu_reset(struct lodge_vcpu *vcpu, bool init);
 
 /*
- * Window: IRQs off, between kernel_fpu_begin_mask(0) and kernel_fpu_end(). Load puts the
- * guest's registers, XCR0 and PKRU into the CPU; save does the reverse.
+ * Around a window, preemptible; preemption is off in between. @first: it is the first one of
+ * this KVM_RUN, and may well be the last.
+ */
+void lodge_fpu_begin(struct lodge_vcpu *vcpu, bool first);
+void lodge_fpu_end(struct lodge_vcpu *vcpu);
+
+/*
+ * Window: IRQs off, between the above. Load puts the guest's registers, XCR0 and PKRU into
+ * the CPU; save does the reverse.
  */
 void lodge_fpu_load(struct lodge_vcpu *vcpu);
 void lodge_fpu_save(struct lodge_vcpu *vcpu);
@@ -288,7 +303,15 @@ void lodge_clock_resume(void);
  * are not in step, and over a suspend. May set LODGE_ST_TSC dirty and make
  * LODGE_REQ_CLOCK.
  */
-void lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu);
+void __lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu);
+
+extern u64 lodge_tsc_lost;	/* cycles, by the host in suspends */
+
+static inline void lodge_clock_enter(struct lodge_vcpu *vcpu, int cpu)
+{
+	if (unlikely(vcpu->tsc_lost != READ_ONCE(lodge_tsc_lost) || check_tsc_unstable()))
+		__lodge_clock_enter(vcpu, cpu);
+}
 
 /* Serves LODGE_REQ_CLOCK: writes the vCPU's kvmclock page. */
 void lodge_kvmclock_update(struct lodge_vcpu *vcpu);
@@ -322,6 +345,11 @@ void lodge_tsc_adjust_write(struct lodge_vcpu *vcpu, u64 value, bool host);
 
 /* Nanoseconds from now until the guest's TSC reaches @deadline; 0: it has. Any tier. */
 u64 lodge_tsc_deadline_ns(const struct lodge_vcpu *vcpu, u64 deadline);
+/*
+ * @vector is going into the guest: if it is the interrupt of a deadline that is not quite there,
+ * waits for that. Fast tier.
+ */
+void lodge_await_deadline(struct lodge_vcpu *vcpu, u8 vector);
 
 /* KVM_GET_TSC_KHZ (the value) and KVM_SET_TSC_KHZ (0, or -EINVAL: no such rate). */
 int lodge_get_tsc_khz(struct lodge_vcpu *vcpu);

@@ -105,6 +105,29 @@ static void irqchip_kick(struct lapic *l)
 	lodge_vcpu_kick(vcpu);
 }
 
+/*
+ * As lodge_vcpu_kick(), but who is in the guest stays there. A later window, or one on another
+ * CPU, has seen the post by itself. The request is for a LAPIC that the CPU works no longer:
+ * then the notification is an interrupt of the host's, and ends the guest.
+ */
+static void irqchip_notify(struct lapic *l)
+{
+	struct lodge_vcpu *vcpu = lapic_to_vcpu(l);
+	int cpu, this;
+
+	lodge_make_request(vcpu, LODGE_REQ_EVENT);
+	if (rcuwait_wake_up(&vcpu->wait))
+		return;
+	this = get_cpu();
+	smp_mb();	/* pairs with run_window(), as above */
+	if (smp_load_acquire(&vcpu->mode) == LODGE_IN_GUEST) {
+		cpu = READ_ONCE(vcpu->cpu);
+		if (cpu != this && cpu_online(cpu))
+			lodge_backend->notify(cpu);
+	}
+	put_cpu();
+}
+
 static void irqchip_event(struct lapic *l, enum lapic_event event, u8 vector)
 {
 	struct lodge_vcpu *vcpu = lapic_to_vcpu(l);
@@ -154,9 +177,9 @@ static void irqchip_tpr_access(struct lapic *l, bool write)
 	lodge_tpr_access(lapic_to_vcpu(l), write);
 }
 
-static u64 irqchip_tsc_to_ns(struct lapic *l, u64 tsc)
+static u64 irqchip_ns_until(struct lapic *l, u64 tsc)
 {
-	return ktime_get_ns() + lodge_tsc_deadline_ns(lapic_to_vcpu(l), tsc);
+	return lodge_tsc_deadline_ns(lapic_to_vcpu(l), tsc);
 }
 
 /* Not in a sleep that does not exit; and the deadline is compared at the host's rate. */
@@ -176,8 +199,9 @@ static void irqchip_gsi_acked(struct irqchip *ic, u32 gsi)
 
 const struct irqchip_ops lodge_irqchip_ops = {
 	.kick = irqchip_kick,
+	.notify = irqchip_notify,
 	.event = irqchip_event,
-	.tsc_to_ns = irqchip_tsc_to_ns,
+	.ns_until = irqchip_ns_until,
 	.watches_deadline = irqchip_watches_deadline,
 	.eoi_exit = irqchip_eoi_exit,
 	.tpr_access = irqchip_tpr_access,
@@ -265,6 +289,7 @@ static int init_lapic(struct lodge_vcpu *vcpu)
 	lapic_init(vcpu->lapic, &vcpu->vm->ic, vcpu->id, regs,
 		   vcpu->id == vcpu->vm->boot_cpu_id);
 	vcpu->lapic->posts = lodge_backend->delivers;
+	vcpu->lapic->advance = LAPIC_FIRST_ADVANCE_NS;
 	return 0;
 }
 
@@ -300,6 +325,7 @@ static struct lodge_vcpu *vcpu_alloc(struct lodge_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->cpu = -1;
 	vcpu->user_pic = vm->ic.kind != IRQCHIP_KERNEL;
+	memset(vcpu->code_page, 0xff, sizeof(vcpu->code_page));	/* nothing is known */
 	mutex_init(&vcpu->mutex);
 	rcuwait_init(&vcpu->wait);
 
@@ -651,14 +677,12 @@ static long ioctl_translate(struct lodge_vcpu *vcpu, void __user *argp)
 	return copy_to_user(argp, &tr, sizeof(tr)) ? -EFAULT : 0;
 }
 
-/* vcpu->mutex is held. */
-static long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long arg)
+/* vcpu->mutex is held. All but KVM_RUN, which is spared their stack. */
+static noinline long vcpu_ioctl(struct lodge_vcpu *vcpu, unsigned int cmd, unsigned long arg)
 {
 	void __user *argp = (void __user *)arg;
 
 	switch (cmd) {
-	case KVM_RUN:
-		return arg ? -EINVAL : lodge_vcpu_run(vcpu);
 	case KVM_SET_CPUID:
 		return lodge_set_cpuid(vcpu, argp);
 	case KVM_SET_CPUID2:
@@ -723,8 +747,13 @@ static long lodge_vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long 
 		r = -EINVAL;
 	} else if (mutex_lock_killable(&vcpu->mutex)) {
 		r = -EINTR;
+	} else if (likely(cmd == KVM_RUN)) {
+		r = arg ? -EINVAL : lodge_vcpu_run(vcpu);
+		mutex_unlock(&vcpu->mutex);
 	} else {
 		r = vcpu_ioctl(vcpu, cmd, arg);
+		/* It may have changed what decides of events: registers, the local APIC. */
+		lodge_make_request(vcpu, LODGE_REQ_EVENT);
 		mutex_unlock(&vcpu->mutex);
 	}
 	if (r < 0)

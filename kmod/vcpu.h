@@ -156,6 +156,8 @@ struct lodge_unfinished {
 	u8 size;			/* of an IN */
 };
 
+#define LODGE_KNOWN_INSNS_BITS	4
+
 /* What the instruction to be stepped over does to RFLAGS, where a step's TF shows. */
 enum lodge_step_insn {
 	LODGE_STEP_PLAIN,
@@ -268,9 +270,15 @@ struct lodge_vcpu {
 	struct lodge_ring ring;		/* dirty_ring.c */
 	struct lodge_debug dbg;
 	struct lodge_slot_hint slot_hint;	/* slots.c */
+	struct lodge_slot_hint code_hint;	/* guest_walk.c: of tables and code */
+	struct lodge_no_slot no_slot[LODGE_NO_SLOTS];
+	struct lodge_code_page code_page[LODGE_CODE_PAGES];
+	struct emul_insn code[1 << LODGE_KNOWN_INSNS_BITS];	/* mmio.c: by a hash of RIP */
 
 	sigset_t sigmask;
+	bool fpu_own;			/* fpu.c: the window keeps the task's registers itself */
 	bool sigmask_set;
+	bool rseq_due;			/* run.c: TIF_NOTIFY_RESUME is to be set again */
 
 	/* backend->vcpu_size bytes */
 	unsigned char backend[] __aligned(64);

@@ -760,4 +760,46 @@ TEST_F(debug, guest_breakpoints)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+/* A trap that could not go in at once, since the thread had a signal, still says what it was. */
+GUEST_TEXT(trapped_out,
+	   "pushfq\n"
+	   "orl $0x100, (%rsp)\n"
+	   "popfq\n"
+	   "outb %al, $0xe0\n"
+	   "ret");
+
+static void guest_traps_after_out(u64 arg __maybe_unused)
+{
+	guest_handlers[DB_VECTOR] = note_db;
+	/* Where DR7 is in use, the CPU holds the guest's debug registers. */
+	asm volatile("mov %0, %%dr0" : : "r"(&watched));
+	asm volatile("mov %0, %%dr7" : : "r"(DR7_NONE | 1 | 0x90000));
+	asm volatile("mov %0, %%dr6" : : "r"(DR6_NONE));
+	seen_vector = 0;
+	asm volatile("call trapped_out" : : : "rax", "memory", "cc");
+	GUEST_ASSERT_EQ(DB_VECTOR, seen_vector);
+	GUEST_ASSERT_EQ(DR6_NONE | DR6_BS, seen_dr6);
+}
+
+TEST_F(debug, trap_beside_a_signal)
+{
+	struct {
+		struct kvm_signal_mask head;
+		u64 set;
+	} __packed mask = { .head.len = 8 };
+	struct timespec now = {};
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	ASSERT_EQ(0, sigprocmask(SIG_BLOCK, &set, NULL));
+	vcpu_ioctl(&self->vcpu, KVM_SET_SIGNAL_MASK, &mask);
+	vcpu_setup_long(&self->vcpu, guest_traps_after_out, 0);
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_IO);
+	ASSERT_EQ(0, raise(SIGUSR1));
+	ASSERT_EQ(-EINTR, __vcpu_run(&self->vcpu));
+	ASSERT_EQ(SIGUSR1, sigtimedwait(&set, NULL, &now));
+	vcpu_run_to_done(&self->vcpu);
+}
+
 TEST_HARNESS_MAIN

@@ -203,18 +203,6 @@ static void guest_delivery(u64 arg __maybe_unused)
 	}
 }
 
-static void drop(struct test_vm *vm, u64 gpa, size_t size)
-{
-	char save[2 * TEST_PAGE_SIZE];
-	void *p = vm_ptr(vm, gpa);
-
-	/* Out of stage 2 and back with its old content, on another page. */
-	memcpy(save, p, size);
-	if (madvise(p, size, MADV_DONTNEED))
-		TEST_DIE("madvise: %m");
-	memcpy(p, save, size);
-}
-
 TEST_F(inject, interrupted_delivery)
 {
 	u64 entry = (uintptr_t)guest_vectors & ~(TEST_PAGE_SIZE - 1);
@@ -227,13 +215,13 @@ TEST_F(inject, interrupted_delivery)
 		ASSERT_EQ(i, vcpu_run_to_sync(vcpu));
 		vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
 		if (i & 1)
-			drop(&self->vm, GUEST_IDT, TEST_PAGE_SIZE);
+			vm_drop(&self->vm, GUEST_IDT, TEST_PAGE_SIZE);
 		if (i & 2)
-			drop(&self->vm, regs.rsp & ~(TEST_PAGE_SIZE - 1),
-			     TEST_PAGE_SIZE);
+			vm_drop(&self->vm, regs.rsp & ~(TEST_PAGE_SIZE - 1),
+				TEST_PAGE_SIZE);
 		if (i & 4) {
-			drop(&self->vm, GUEST_GDT, TEST_PAGE_SIZE);
-			drop(&self->vm, entry, 2 * TEST_PAGE_SIZE);
+			vm_drop(&self->vm, GUEST_GDT, TEST_PAGE_SIZE);
+			vm_drop(&self->vm, entry, 2 * TEST_PAGE_SIZE);
 		}
 		if (i % 3) {
 			vcpu->run->request_interrupt_window = 1;
@@ -278,10 +266,10 @@ TEST_F(inject, interrupted_exception)
 	for (i = 0; i < 12; i++) {
 		ASSERT_EQ(i / 3 + 1, vcpu_run_to_sync(vcpu));
 		vcpu_ioctl(vcpu, KVM_GET_REGS, &regs);
-		drop(&self->vm, GUEST_IDT, TEST_PAGE_SIZE);
+		vm_drop(&self->vm, GUEST_IDT, TEST_PAGE_SIZE);
 		if (i & 1)
-			drop(&self->vm, regs.rsp & ~(TEST_PAGE_SIZE - 1),
-			     TEST_PAGE_SIZE);
+			vm_drop(&self->vm, regs.rsp & ~(TEST_PAGE_SIZE - 1),
+				TEST_PAGE_SIZE);
 	}
 	vcpu_run_to_done(vcpu);
 }

@@ -270,4 +270,50 @@ TEST_F(lapic_page, without_exits)
 	EXPECT_GT(1000, exits);
 }
 
+/*
+ * From before a deadline to behind it, in steps: the timer's mode changes while the host's
+ * timer fires. A vCPU that sleeps without an exit has one.
+ */
+#define DEADLINE_ROUNDS	400
+#define DEADLINE_STEP	100
+
+static void guest_changes_mode(u64 early)
+{
+	u64 n, deadline;
+
+	xapic_write(APIC_SPIV, 0x1ff);
+	for (n = 0; n < DEADLINE_ROUNDS; n++) {
+		xapic_write(APIC_LVTT, LVT_DEADLINE | 0x10000 | 0x62);
+		deadline = rdtsc() + 3 * early;
+		wrmsr(MSR_TSC_DEADLINE, deadline);
+		while (rdtsc() + early < deadline + n * DEADLINE_STEP)
+			;
+		xapic_write(APIC_LVTT, LVT_PERIODIC | 0x10000 | 0x63);
+		GUEST_ASSERT_EQ(xapic_read(APIC_TMCCT), 0);
+	}
+}
+
+TEST_F(lapic_page, mode_changes_at_deadline)
+{
+	struct kvm_enable_cap cap = {
+		.cap = KVM_CAP_X86_DISABLE_EXITS,
+		.args = { KVM_X86_DISABLE_EXITS_HLT },
+	};
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	vm_create(&vm);
+	if (__vm_ioctl(&vm, KVM_ENABLE_CAP, &cap)) {
+		vm_destroy(&vm);
+		SKIP(return, "HLT always exits");
+	}
+	vm_create_irqchip(&vm);
+	vcpu_create(&vm, &vcpu, 0);
+	vcpu_offer_deadline(&vcpu);
+	vcpu_setup_long(&vcpu, guest_changes_mode, DEADLINE_ROUNDS * DEADLINE_STEP / 2);
+	vcpu_run_to_done(&vcpu);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 TEST_HARNESS_MAIN

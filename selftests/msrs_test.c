@@ -10,6 +10,7 @@
 
 #define MSR_PAT			0x277
 #define MSR_DEBUGCTL		0x1d9
+#define MSR_LASTBRANCHFROMIP	0x1db
 #define MSR_SYSENTER_CS		0x174
 #define MSR_SYSENTER_ESP	0x175
 #define MSR_SYSENTER_EIP	0x176
@@ -295,6 +296,47 @@ TEST_F(msrs, debugctl)
 		SKIP(return, "AMD has a register of its own kind");
 	vcpu_setup_long(&self->vcpu, guest_debugctl, 0);
 	vcpu_run_to_done(&self->vcpu);
+}
+
+/* What old CPUs have instead of a stack of branches; there is none. */
+static void guest_last_branch(u64 arg __maybe_unused)
+{
+	u32 msr;
+
+	for (msr = MSR_LASTBRANCHFROMIP; msr < MSR_LASTBRANCHFROMIP + 4; msr++) {
+		u64 value = 1;
+
+		GUEST_ASSERT_EQ(GUEST_NO_FAULT, rdmsr_try(msr, &value));
+		GUEST_ASSERT_EQ(0, value);
+	}
+}
+
+TEST_F(msrs, last_branch)
+{
+	vcpu_setup_long(&self->vcpu, guest_last_branch, 0);
+	vcpu_run_to_done(&self->vcpu);
+}
+
+/* Flags have 32 bits. Intel SDM volume 4, "IA32_FMASK": the others are reserved. */
+static void guest_sfmask(u64 arg __maybe_unused)
+{
+	wrmsr(MSR_SFMASK, 0x47700);
+	GUEST_ASSERT_EQ(13, wrmsr_try(MSR_SFMASK, 1UL << 32));
+	GUEST_ASSERT_EQ(13, wrmsr_try(MSR_SFMASK, ~0UL));
+	GUEST_ASSERT_EQ(0x47700, rdmsr(MSR_SFMASK));
+	GUEST_ASSERT_EQ(GUEST_NO_FAULT, wrmsr_try(MSR_SFMASK, 0xffffffff));
+}
+
+TEST_F(msrs, sfmask)
+{
+	if (!test_cpu_has_vmcall)
+		SKIP(return, "AMD's VMCB has room for 64 bits");
+	if (test_device_is_kvm())
+		SKIP(return, "KVM leaves it to the CPU, and Bochs takes any");
+	vcpu_setup_long(&self->vcpu, guest_sfmask, 0);
+	vcpu_run_to_done(&self->vcpu);
+	EXPECT_EQ(0, __vcpu_set_msr(&self->vcpu, MSR_SFMASK, 1UL << 32));
+	EXPECT_EQ(0xffffffff, vcpu_get_msr(&self->vcpu, MSR_SFMASK));
 }
 
 TEST_HARNESS_MAIN

@@ -7,6 +7,7 @@
 #include <kselftest_harness.h>
 
 #include "guest.h"
+#include "snapshot.h"
 #include "test_vm.h"
 
 #define MSR_STAR		0xc0000081
@@ -24,7 +25,6 @@
 #define MSR_MTRR_DEF		0x2ff
 #define MSR_MC0			0x400
 
-#define MCE_BANKS		10
 #define PENDING_VECTOR		0x60
 #define CLOCK_PAGE		GUEST_SCRATCH
 #define IOAPIC			0xfec00000UL
@@ -32,7 +32,6 @@
 
 #define CR4_OSXSAVE		(1UL << 18)
 #define APICBASE_X2APIC		(1UL << 10)
-#define MAX_MSRS		200
 
 /* What the guest leaves behind and finds again. */
 static const struct {
@@ -181,232 +180,16 @@ static void guest_main(u64 x2apic)
 	GUEST_ASSERT_EQ(nr_nmis, 1);
 }
 
-struct msrs {
-	struct kvm_msrs head;
-	struct kvm_msr_entry entries[MAX_MSRS];
-};
-
-/* All that there is of a machine with one vCPU, but for its memory and CPUID. */
-struct snapshot {
-	struct kvm_regs regs;
-	struct kvm_sregs2 sregs;
-	struct kvm_xsave xsave;
-	struct kvm_xcrs xcrs;
-	struct kvm_debugregs debugregs;
-	struct kvm_vcpu_events events;
-	struct kvm_mp_state mp_state;
-	struct kvm_lapic_state lapic;
-	struct msrs msrs;
-	u64 tsc_deadline;
-	struct kvm_irqchip chip[3];
-	struct kvm_pit_state2 pit;
-	struct kvm_clock_data clock;
-};
-
-enum item {
-	SREGS, REGS, XSAVE, XCRS, MSRS, EVENTS, MP_STATE, LAPIC, DEADLINE, DEBUGREGS,
-	IRQCHIP, PIT, CLOCK, NR_ITEMS
-};
-
 /*
  * What must come before what, in KVM too: the mode of the APIC before its registers, the
  * timer's mode before the deadline, registers before an exception that waits.
  */
-static const enum item before[][2] = {
+static const enum snapshot_item before[][2] = {
 	{ SREGS, LAPIC }, { LAPIC, DEADLINE }, { REGS, EVENTS }, { SREGS, EVENTS },
 };
 
-static const enum item qemu_order[NR_ITEMS] = {
-	IRQCHIP, PIT, SREGS, LAPIC, REGS, XSAVE, XCRS, MSRS, EVENTS, MP_STATE, DEADLINE,
-	DEBUGREGS, CLOCK,
-};
-
-static void list_msrs(struct msrs *msrs)
-{
-	struct {
-		struct kvm_msr_list head;
-		u32 indices[MAX_MSRS];
-	} list = { .head.nmsrs = MAX_MSRS };
-	int device = device_open();
-	u32 i, n = 0;
-
-	dev_ioctl(device, KVM_GET_MSR_INDEX_LIST, &list);
-	close(device);
-	/* The deadline is an item of its own; Hyper-V's clocks, which KVM lists, run. */
-	for (i = 0; i < list.head.nmsrs; i++)
-		if (list.indices[i] != MSR_TSC_DEADLINE && list.indices[i] >> 8 != 0x400000)
-			msrs->entries[n++].index = list.indices[i];
-	/* Not in the list, but saved by VMMs. */
-	for (i = 0; i < 16; i++)
-		msrs->entries[n++].index = MSR_MTRR_VAR(i);
-	msrs->entries[n++].index = MSR_MTRR_DEF;
-	for (i = 0; i < MCE_BANKS * 4; i++)
-		msrs->entries[n++].index = MSR_MC0 + i;
-	if (n > MAX_MSRS)
-		TEST_DIE("%u MSRs", n);
-	msrs->head.nmsrs = n;
-}
-
-static void access_msrs(struct test_vcpu *vcpu, struct msrs *msrs, unsigned long cmd)
-{
-	int done = __vcpu_ioctl(vcpu, cmd, msrs);
-
-	if (done != (int)msrs->head.nmsrs)
-		TEST_DIE("MSR %#x refused (%s)", msrs->entries[done].index,
-			 cmd == KVM_GET_MSRS ? "get" : "set");
-}
-
-static void save(struct test_vcpu *vcpu, struct snapshot *s)
-{
-	u32 i;
-
-	memset(s, 0, sizeof(*s));
-	list_msrs(&s->msrs);
-	vm_ioctl(vcpu->vm, KVM_GET_CLOCK, &s->clock);
-	vcpu_ioctl(vcpu, KVM_GET_REGS, &s->regs);
-	vcpu_ioctl(vcpu, KVM_GET_SREGS2, &s->sregs);
-	vcpu_ioctl(vcpu, KVM_GET_XSAVE, &s->xsave);
-	vcpu_ioctl(vcpu, KVM_GET_XCRS, &s->xcrs);
-	vcpu_ioctl(vcpu, KVM_GET_DEBUGREGS, &s->debugregs);
-	vcpu_ioctl(vcpu, KVM_GET_VCPU_EVENTS, &s->events);
-	vcpu_ioctl(vcpu, KVM_GET_MP_STATE, &s->mp_state);
-	vcpu_ioctl(vcpu, KVM_GET_LAPIC, &s->lapic);
-	access_msrs(vcpu, &s->msrs, KVM_GET_MSRS);
-	s->tsc_deadline = vcpu_get_msr(vcpu, MSR_TSC_DEADLINE);
-	for (i = 0; i < 3; i++) {
-		s->chip[i].chip_id = i;
-		vm_ioctl(vcpu->vm, KVM_GET_IRQCHIP, &s->chip[i]);
-	}
-	vm_ioctl(vcpu->vm, KVM_GET_PIT2, &s->pit);
-}
-
-static void restore_item(struct test_vcpu *vcpu, struct snapshot *s, enum item item)
-{
-	struct kvm_clock_data clock = { .clock = s->clock.clock };
-	u32 i;
-
-	switch (item) {
-	case SREGS:
-		vcpu_ioctl(vcpu, KVM_SET_SREGS2, &s->sregs);
-		break;
-	case REGS:
-		vcpu_ioctl(vcpu, KVM_SET_REGS, &s->regs);
-		break;
-	case XSAVE:
-		vcpu_ioctl(vcpu, KVM_SET_XSAVE, &s->xsave);
-		break;
-	case XCRS:
-		vcpu_ioctl(vcpu, KVM_SET_XCRS, &s->xcrs);
-		break;
-	case MSRS:
-		access_msrs(vcpu, &s->msrs, KVM_SET_MSRS);
-		break;
-	case EVENTS:
-		vcpu_ioctl(vcpu, KVM_SET_VCPU_EVENTS, &s->events);
-		break;
-	case MP_STATE:
-		vcpu_ioctl(vcpu, KVM_SET_MP_STATE, &s->mp_state);
-		break;
-	case LAPIC:
-		vcpu_ioctl(vcpu, KVM_SET_LAPIC, &s->lapic);
-		break;
-	case DEADLINE:
-		vcpu_set_msr(vcpu, MSR_TSC_DEADLINE, s->tsc_deadline);
-		break;
-	case DEBUGREGS:
-		vcpu_ioctl(vcpu, KVM_SET_DEBUGREGS, &s->debugregs);
-		break;
-	case IRQCHIP:
-		for (i = 0; i < 3; i++)
-			vm_ioctl(vcpu->vm, KVM_SET_IRQCHIP, &s->chip[i]);
-		break;
-	case PIT:
-		vm_ioctl(vcpu->vm, KVM_SET_PIT2, &s->pit);
-		break;
-	default:
-		vm_ioctl(vcpu->vm, KVM_SET_CLOCK, &clock);
-	}
-}
-
-/* What goes on by itself is made equal where it is later, and by less than a minute. */
-static void settle(u64 *old, u64 *new, u64 second)
-{
-	if (*new >= *old && *new - *old < 60 * second)
-		*new = *old;
-}
-
-static void settle_time(struct snapshot *old, struct snapshot *new)
-{
-	u32 *count[] = {
-		(u32 *)(old->lapic.regs + APIC_TMCCT), (u32 *)(new->lapic.regs + APIC_TMCCT),
-	};
-	u32 i;
-
-	for (i = 0; i < new->msrs.head.nmsrs; i++)
-		if (new->msrs.entries[i].index == MSR_TSC)
-			settle((u64 *)&old->msrs.entries[i].data,
-			       (u64 *)&new->msrs.entries[i].data, 10000000000);
-	settle((u64 *)&old->clock.clock, (u64 *)&new->clock.clock, 1000000000);
-	new->clock.host_tsc = old->clock.host_tsc;
-	new->clock.realtime = old->clock.realtime;
-	if (*count[1] && *count[0])
-		*count[1] = *count[0];
-	for (i = 0; i < 3; i++)
-		new->pit.channels[i].count_load_time = old->pit.channels[i].count_load_time;
-}
-
-/* In a function with a variable @same. */
-#define EXPECT_SAME(old, new) \
-	EXPECT_EQ(0, memcmp(&(old), &(new), sizeof(new))) same = false
-
-static bool expect_same(struct __test_metadata *_metadata, struct snapshot *old,
-			struct snapshot *new)
-{
-	bool same = true;
-	u32 i;
-
-	settle_time(old, new);
-	EXPECT_SAME(old->regs, new->regs);
-	EXPECT_SAME(old->sregs, new->sregs);
-	EXPECT_SAME(old->xsave, new->xsave);
-	EXPECT_SAME(old->xcrs, new->xcrs);
-	EXPECT_SAME(old->debugregs, new->debugregs);
-	EXPECT_SAME(old->events, new->events);
-	EXPECT_SAME(old->mp_state, new->mp_state);
-	EXPECT_SAME(old->lapic, new->lapic);
-	EXPECT_SAME(old->tsc_deadline, new->tsc_deadline);
-	EXPECT_SAME(old->chip, new->chip);
-	EXPECT_SAME(old->pit, new->pit);
-	EXPECT_SAME(old->clock, new->clock);
-	for (i = 0; i < old->msrs.head.nmsrs; i++) {
-		EXPECT_EQ(old->msrs.entries[i].data, new->msrs.entries[i].data) {
-			TH_LOG("MSR %#x", old->msrs.entries[i].index);
-			same = false;
-		}
-	}
-	return same;
-}
-
-static void make_machine(struct test_vm *vm, struct test_vcpu *vcpu)
-{
-	struct kvm_pit_config pit = {};
-	u64 mcg_cap;
-	int device;
-
-	vm_create(vm);
-	vm_create_irqchip(vm);
-	vm_ioctl(vm, KVM_CREATE_PIT2, &pit);
-	vcpu_create(vm, vcpu, 0);
-	vcpu_set_supported_cpuid(vcpu);
-	device = device_open();
-	dev_ioctl(device, KVM_X86_GET_MCE_CAP_SUPPORTED, &mcg_cap);
-	close(device);
-	mcg_cap |= MCE_BANKS;
-	vcpu_ioctl(vcpu, KVM_X86_SETUP_MCE, &mcg_cap);
-}
-
 /* Where @item may go in @order: everything that it needs is among the first @n. */
-static bool may_come(const enum item *order, u32 n, enum item item)
+static bool may_come(const enum snapshot_item *order, u32 n, enum snapshot_item item)
 {
 	u32 i, j;
 
@@ -422,13 +205,13 @@ static bool may_come(const enum item *order, u32 n, enum item item)
 }
 
 /* Order 0 is QEMU's; any other number is the seed of a shuffle. */
-static void make_order(enum item *order, u32 seed)
+static void make_order(enum snapshot_item *order, u32 seed)
 {
 	bool used[NR_ITEMS] = {};
 	u32 n = 0, item;
 
 	if (!seed) {
-		memcpy(order, qemu_order, sizeof(qemu_order));
+		memcpy(order, snapshot_default_order, sizeof(snapshot_default_order));
 		return;
 	}
 	while (n < NR_ITEMS) {
@@ -465,7 +248,7 @@ FIXTURE_SETUP(snapshot)
 		TEST_DIE("calloc");
 	guest_handlers[2] = on_nmi;
 	guest_handlers[PENDING_VECTOR] = on_irq;
-	make_machine(&self->vm, &self->vcpu);
+	snapshot_make_machine(&self->vm, &self->vcpu);
 	vcpu_setup_long(&self->vcpu, guest_main, variant->x2apic);
 	ASSERT_EQ(1, vcpu_run_to_sync(&self->vcpu));
 	/* The OUT has to be finished before the registers mean anything. */
@@ -475,7 +258,7 @@ FIXTURE_SETUP(snapshot)
 	ASSERT_EQ(1, __vm_ioctl(&self->vm, KVM_SIGNAL_MSI, &msi));
 	ASSERT_EQ(0, __vcpu_ioctl(&self->vcpu, KVM_NMI, 0));
 	vcpu_set_msr(&self->vcpu, MSR_MC0 + 4 * 3 + 2, 0xabcd000);
-	save(&self->vcpu, self->old);
+	snapshot_save(&self->vcpu, self->old);
 }
 
 FIXTURE_TEARDOWN(snapshot)
@@ -489,19 +272,20 @@ FIXTURE_TEARDOWN(snapshot)
 static bool copy_machine(struct __test_metadata *_metadata, struct test_vm *source,
 			 struct snapshot *old, struct snapshot *new, u32 seed)
 {
-	enum item order[NR_ITEMS];
+	enum snapshot_item order[NR_ITEMS];
 	struct test_vcpu vcpu;
 	struct test_vm vm;
 	bool same;
 	u32 i;
 
 	make_order(order, seed);
-	make_machine(&vm, &vcpu);
+	snapshot_make_machine(&vm, &vcpu);
 	memcpy(vm.mem, source->mem, vm.mem_size);
 	for (i = 0; i < NR_ITEMS; i++)
-		restore_item(&vcpu, old, order[i]);
-	save(&vcpu, new);
-	same = expect_same(_metadata, old, new);
+		snapshot_restore(&vcpu, old, order[i]);
+	snapshot_save(&vcpu, new);
+	same = snapshot_same(old, new);
+	EXPECT_TRUE(same);
 	vcpu_run_to_done(&vcpu);
 	vcpu_destroy(&vcpu);
 	vm_destroy(&vm);
@@ -511,8 +295,8 @@ static bool copy_machine(struct __test_metadata *_metadata, struct test_vm *sour
 /* The snapshot itself must not disturb what it is taken of. */
 TEST_F(snapshot, source_goes_on)
 {
-	save(&self->vcpu, self->new);
-	expect_same(_metadata, self->old, self->new);
+	snapshot_save(&self->vcpu, self->new);
+	EXPECT_TRUE(snapshot_same(self->old, self->new));
 	vcpu_run_to_done(&self->vcpu);
 }
 

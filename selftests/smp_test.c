@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Several vCPUs: every kind of IPI, INIT and SIPI, wake-ups that must not be
- * lost while threads move between CPUs, TSCs that agree, and code that changes.
+ * lost while threads move between CPUs, shadows of STI, TSCs that agree, and
+ * code that changes.
  *
  * SMP_ROUNDS in the environment says how often the ping-pongs go (1000).
  */
@@ -40,7 +41,8 @@ struct percpu {
 	volatile u64 hits;		/* of VECTOR and of NMIs */
 	volatile u64 ready;
 	u64 expected;
-	u64 pad[5];
+	u64 taken_at;			/* RIP */
+	u64 pad[4];
 };
 
 static struct percpu percpu[MAX_VCPUS];
@@ -81,7 +83,10 @@ static unsigned int this_cpu(void)
 
 static void count_irq(struct guest_regs *regs)
 {
-	percpu[this_cpu()].hits++;
+	struct percpu *me = &percpu[this_cpu()];
+
+	me->hits++;
+	me->taken_at = regs->rip;
 	if (regs->vector == NMI)
 		return;
 	guest_apic_write(apic_mode == X2APIC, APIC_EOI, 0);
@@ -605,6 +610,32 @@ TEST_F_TIMEOUT(smp, ping_pong, 600)
 TEST_F_TIMEOUT(smp, ping_pong_xapic, 600)
 {
 	test_moving(self, 4, XAPIC_FLAT, guest_ping_pong);
+}
+
+/* Shadows */
+
+/*
+ * On its way to HLT a CPU must get there before an interrupt that waits, whatever the other
+ * CPU does: without a shadow it would sleep after it.
+ */
+static void guest_shadows(u64 me)
+{
+	u64 i, after;
+
+	enable_apic();
+	wait_for_all();
+	for (i = 1; i <= 3 * rounds; i++) {
+		wrmsr(X2APIC_MSR(APIC_ICR), ICR_SELF | ICR_ASSERT | VECTOR);
+		asm volatile("sti\n\tlea 1f(%%rip), %0\n1:\tnop\n\tcli"
+			     : "=r"(after) : : "memory");
+		GUEST_ASSERT_EQ(percpu[me].hits, i);
+		GUEST_ASSERT_EQ(percpu[me].taken_at, after);
+	}
+}
+
+TEST_F_TIMEOUT(smp, shadows, 600)
+{
+	test_moving(self, 2, X2APIC, guest_shadows);
 }
 
 /* TSCs */

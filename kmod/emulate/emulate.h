@@ -258,6 +258,29 @@ struct emul_regs {
 	u64 rflags;
 };
 
+/**
+ * struct emul_move - one MOV or MOVZX between memory and a register or an immediate
+ * @linear: linear address of the memory operand
+ * @value: what a store writes, zero-extended
+ * @size: bytes in memory: 1, 2, 4 or 8
+ * @write: it is a store
+ */
+struct emul_move {
+	u64 linear;
+	u64 value;
+	u8 size;
+	bool write;
+};
+
+/*
+ * Is @insn such a move, of 64-bit code and without FS and GS? Fills @move. What the CPU
+ * checks before such an access is not checked: it has been made.
+ */
+bool emul_is_move(const struct emul_insn *insn, const struct emul_regs *regs,
+		  struct emul_move *move);
+/* A load of @insn got @value: into its register. RIP and RFLAGS are the caller's. */
+void emul_finish_load(const struct emul_insn *insn, struct emul_regs *regs, u64 value);
+
 struct emul_exception {
 	u8 vector;
 	bool has_error_code;

@@ -12,11 +12,12 @@ static bool is_high_byte(const struct emul_insn *insn, unsigned int reg, unsigne
 	return size == 1 && reg >= 4 && reg < 8 && !insn->rex;
 }
 
-u64 emul_reg_get(const struct exec *x, unsigned int reg, unsigned int size)
+static u64 get_reg(const struct emul_insn *insn, const struct emul_regs *regs, unsigned int reg,
+		   unsigned int size)
 {
-	if (is_high_byte(x->insn, reg, size))
-		return (x->regs.gpr[reg - 4] >> 8) & 0xff;
-	return x->regs.gpr[reg] & size_mask(size);
+	if (is_high_byte(insn, reg, size))
+		return (regs->gpr[reg - 4] >> 8) & 0xff;
+	return regs->gpr[reg] & size_mask(size);
 }
 
 static void merge(u64 *reg, unsigned int size, u64 value)
@@ -29,16 +30,27 @@ static void merge(u64 *reg, unsigned int size, u64 value)
 		*reg = (*reg & ~mask) | (value & mask);
 }
 
-void emul_reg_set(struct exec *x, unsigned int reg, unsigned int size, u64 value)
+static void set_reg(const struct emul_insn *insn, struct emul_regs *regs, unsigned int reg,
+		    unsigned int size, u64 value)
 {
 	u64 *high;
 
-	if (!is_high_byte(x->insn, reg, size)) {
-		merge(&x->regs.gpr[reg], size, value);
+	if (!is_high_byte(insn, reg, size)) {
+		merge(&regs->gpr[reg], size, value);
 		return;
 	}
-	high = &x->regs.gpr[reg - 4];
+	high = &regs->gpr[reg - 4];
 	*high = (*high & ~0xff00ull) | (value & 0xff) << 8;
+}
+
+u64 emul_reg_get(const struct exec *x, unsigned int reg, unsigned int size)
+{
+	return get_reg(x->insn, &x->regs, reg, size);
+}
+
+void emul_reg_set(struct exec *x, unsigned int reg, unsigned int size, u64 value)
+{
+	set_reg(x->insn, &x->regs, reg, size, value);
 }
 
 u64 emul_acc_get(const struct exec *x, unsigned int size)
@@ -69,7 +81,7 @@ int emul_raise_code0(struct exec *x, unsigned int vector)
 	return EMUL_EXCEPTION;
 }
 
-static u64 offset_16(const struct exec *x)
+static u64 offset_16(const struct emul_insn *insn, const struct emul_regs *regs)
 {
 	/* BX+SI, BX+DI, BP+SI, BP+DI, SI, DI, BP, BX */
 	static const s8 base[] = {
@@ -78,42 +90,40 @@ static u64 offset_16(const struct exec *x)
 	static const s8 index[] = {
 		EMUL_RSI, EMUL_RDI, EMUL_RSI, EMUL_RDI, -1, -1, -1, -1,
 	};
-	unsigned int mod = x->insn->modrm >> 6, rm = x->insn->modrm & 7;
-	u64 offset = x->insn->disp;
+	unsigned int mod = insn->modrm >> 6, rm = insn->modrm & 7;
+	u64 offset = insn->disp;
 
 	if (mod || rm != 6)
-		offset += x->regs.gpr[base[rm]];
+		offset += regs->gpr[base[rm]];
 	if (index[rm] >= 0)
-		offset += x->regs.gpr[index[rm]];
+		offset += regs->gpr[index[rm]];
 	return offset;
 }
 
-static u64 offset_sib(const struct exec *x)
+static u64 offset_sib(const struct emul_insn *insn, const struct emul_regs *regs)
 {
-	const struct emul_insn *insn = x->insn;
 	unsigned int base = insn->sib & 7, index = (insn->sib >> 3) & 7;
 	u64 offset = insn->disp;
 
 	index |= (insn->rex & 2) << 2;
 	if (base != 5 || insn->modrm >> 6)
-		offset += x->regs.gpr[base | (insn->rex & 1) << 3];
+		offset += regs->gpr[base | (insn->rex & 1) << 3];
 	if (index != EMUL_RSP)
-		offset += x->regs.gpr[index] << (insn->sib >> 6);
+		offset += regs->gpr[index] << (insn->sib >> 6);
 	return offset;
 }
 
-static u64 offset_32(const struct exec *x)
+static u64 offset_32(const struct emul_insn *insn, const struct emul_regs *regs)
 {
-	const struct emul_insn *insn = x->insn;
 	unsigned int mod = insn->modrm >> 6, rm = insn->modrm & 7;
 
 	if (rm == 4)
-		return offset_sib(x);
+		return offset_sib(insn, regs);
 	if (mod || rm != 5)
-		return (s64)insn->disp + x->regs.gpr[emul_rm(insn)];
+		return (s64)insn->disp + regs->gpr[emul_rm(insn)];
 	/* A displacement alone: relative to the next instruction in 64-bit code. */
 	if (insn->mode == EMUL_MODE_64)
-		return (s64)insn->disp + x->regs.rip + insn->length;
+		return (s64)insn->disp + regs->rip + insn->length;
 	return insn->disp;
 }
 
@@ -126,10 +136,47 @@ u64 emul_offset(const struct exec *x)
 	if (!insn->has_modrm)
 		offset = insn->imm;
 	else if (insn->addr_bytes == 2)
-		offset = offset_16(x);
+		offset = offset_16(insn, &x->regs);
 	else
-		offset = offset_32(x);
+		offset = offset_32(insn, &x->regs);
 	return (offset + x->displace) & size_mask(insn->addr_bytes);
+}
+
+bool emul_is_move(const struct emul_insn *insn, const struct emul_regs *regs,
+		  struct emul_move *move)
+{
+	unsigned int form = insn->attr & A_FORM, reg = emul_reg(insn);
+
+	if (insn->mode != EMUL_MODE_64 || insn->lock || insn->segment >= EMUL_FS)
+		return false;
+	move->size = insn->op_bytes;
+	move->write = form == A_RM_R || form == A_RM_I || form == A_M_ACC;
+	if (insn->op == OP_MOVZX)
+		move->size = insn->opcode & 1 ? 2 : 1;
+	else if (insn->op != OP_MOV)
+		return false;
+
+	if (form == A_ACC_M || form == A_M_ACC) {
+		move->value = regs->gpr[EMUL_RAX] & size_mask(move->size);
+		move->linear = insn->imm & size_mask(insn->addr_bytes);
+		return true;
+	}
+	if (!emul_is_mem(insn) || (form == A_RM_I && modrm_reg(insn)))
+		return false;
+	if (form == A_RM_R)
+		move->value = get_reg(insn, regs, reg, move->size);
+	else
+		move->value = insn->imm & size_mask(move->size);
+	move->linear = offset_32(insn, regs) & size_mask(insn->addr_bytes);
+	return true;
+}
+
+void emul_finish_load(const struct emul_insn *insn, struct emul_regs *regs, u64 value)
+{
+	if (insn->has_modrm)
+		set_reg(insn, regs, emul_reg(insn), insn->op_bytes, value);
+	else
+		merge(&regs->gpr[EMUL_RAX], insn->op_bytes, value);
 }
 
 bool emul_is_canonical(const struct emul_ctxt *ctxt, u64 address)

@@ -373,7 +373,7 @@ bool lodge_ioeventfd_write(struct lodge_eventfds *e, enum lodge_bus bus,
 	struct ioeventfd *p;
 	bool found = false;
 
-	if (!READ_ONCE(e->nr_io[bus]))
+	if (!lodge_has_ioeventfds(e, bus))
 		return false;
 	rcu_read_lock();
 	hlist_for_each_entry_rcu(p, io_bucket(e, bus, addr), node) {

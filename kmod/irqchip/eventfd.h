@@ -35,6 +35,11 @@ int lodge_irqfd(struct lodge_eventfds *e, const struct kvm_irqfd *args);
 int lodge_ioeventfd(struct lodge_eventfds *e, const struct kvm_ioeventfd *args);
 bool lodge_ioeventfd_write(struct lodge_eventfds *e, enum lodge_bus bus,
 			   u64 addr, u32 len, u64 value);
+static inline bool lodge_has_ioeventfds(const struct lodge_eventfds *e, enum lodge_bus bus)
+{
+	return READ_ONCE(e->nr_io[bus]);
+}
+
 void lodge_eventfds_acked(struct lodge_eventfds *e, u32 gsi);
 
 #endif /* LODGE_EVENTFD_H */

@@ -317,14 +317,14 @@ int irqchip_io_read(struct irqchip *ic, u16 port, u32 len, void *data)
 	return irqchip_has_pit(ic) ? pit_io_read(&ic->pit, port, len, data) : -EOPNOTSUPP;
 }
 
-/* OUT. As irqchip_io_read(). */
-int irqchip_io_write(struct irqchip *ic, u16 port, u32 len, const void *data)
+/* OUT of @value. As irqchip_io_read(). */
+int irqchip_io_write(struct irqchip *ic, u16 port, u32 len, u32 value)
 {
 	if (!irqchip_has_chips(ic))
 		return -EOPNOTSUPP;
 	if (pic_owns_port(port))
-		return pic_io_write(&ic->pic, port, len, data);
-	return irqchip_has_pit(ic) ? pit_io_write(&ic->pit, port, len, data) : -EOPNOTSUPP;
+		return pic_io_write(&ic->pic, port, len, value);
+	return irqchip_has_pit(ic) ? pit_io_write(&ic->pit, port, value) : -EOPNOTSUPP;
 }
 
 static bool owns_gpa(const struct irqchip *ic, u64 gpa)

@@ -75,10 +75,15 @@ struct irqchip_ops {
 	 * must be a full barrier between IRR and what it reads of the vCPU.
 	 */
 	void (*kick)(struct lapic *l);
+	/*
+	 * @l has something new in its ->pid. As for kick; but a CPU that is in the guest with it
+	 * takes it there. Only called where somebody gave the LAPIC one.
+	 */
+	void (*notify)(struct lapic *l);
 	/* NMI, SMI, INIT, SIPI for @l: record it and kick. Any context. */
 	void (*event)(struct lapic *l, enum lapic_event event, u8 vector);
-	/* The ns of CLOCK_MONOTONIC at which the guest's TSC reads @tsc. */
-	u64 (*tsc_to_ns)(struct lapic *l, u64 tsc);
+	/* How many ns it takes until the guest's TSC reads @tsc; 0: it is over. */
+	u64 (*ns_until)(struct lapic *l, u64 tsc);
 	/*
 	 * Will @l's vCPU notice l->tsc_deadline by itself, whenever it is in its guest? May
 	 * be NULL: it will not.
@@ -138,7 +143,7 @@ void irqchip_eoi(struct irqchip *ic, struct lapic *l, u8 vector, bool level);
 int irqchip_get_state(struct irqchip *ic, struct kvm_irqchip *chip);
 int irqchip_set_state(struct irqchip *ic, const struct kvm_irqchip *chip);
 int irqchip_io_read(struct irqchip *ic, u16 port, u32 len, void *data);
-int irqchip_io_write(struct irqchip *ic, u16 port, u32 len, const void *data);
+int irqchip_io_write(struct irqchip *ic, u16 port, u32 len, u32 value);
 int irqchip_mmio_read(struct irqchip *ic, u64 gpa, u32 len, void *data);
 int irqchip_mmio_write(struct irqchip *ic, u64 gpa, u32 len, const void *data);
 
@@ -191,6 +196,12 @@ static inline bool irqchip_has_pit(const struct irqchip *ic)
 {
 	/* Pairs with irqchip_create_pit(). */
 	return smp_load_acquire(&ic->has_pit);
+}
+
+static inline bool irqchip_owns_port(const struct irqchip *ic, u16 port)
+{
+	return irqchip_has_chips(ic) &&
+	       (pic_owns_port(port) || (irqchip_has_pit(ic) && pit_owns_port(&ic->pit, port)));
 }
 
 #endif /* LODGE_IRQCHIP_H */

@@ -6,12 +6,13 @@
  *
  * No lock. All state belongs to the vCPU thread (its ioctls are serialized by
  * the owner), except what other CPUs change with atomic bit operations: IRR,
- * TMR, esr_latent and turns. irr_pending may be true for an empty IRR, never
- * false for one that holds a bit.
+ * TMR, esr_latent and turns; and a TSC deadline, which the timer's callback takes
+ * (lapic_timer.c). irr_pending may be true for an empty IRR, never false for one
+ * that holds a bit.
  *
  * A CPU that delivers interrupts by itself (->direct) changes IRR and ISR in the
  * page without locks while it is in the guest. On such a host (->posts) other CPUs
- * change ->posted in place of IRR.
+ * change ->posted in place of IRR, or ->pid, from where the CPU takes it by itself.
  */
 #include "irqchip.h"
 
@@ -83,6 +84,23 @@ static void kick_if_pending(struct lapic *l)
 		l->ic->ops->kick(l);
 }
 
+/*
+ * For a CPU that takes it without an exit. If it is not in the guest, or no longer ->direct,
+ * lapic_collect() does: the notification also asks for that. One on its way is enough.
+ */
+static void post(struct lapic *l, u8 vector)
+{
+	bool notified;
+
+	set_bit(vector, l->pid->requests);
+	/* After the bit: who takes bits clears it first. */
+	notified = xchg(&l->pid->on, 1);
+	/* After both, as in set_irr(). */
+	WRITE_ONCE(l->irr_pending, true);
+	if (!notified)
+		l->ic->ops->notify(l);
+}
+
 static void set_irr(struct lapic *l, u8 vector, bool level)
 {
 	/* A locked access less where the mode is what it was, as it mostly is. */
@@ -90,6 +108,11 @@ static void set_irr(struct lapic *l, u8 vector, bool level)
 		set_bit(vector & 31, vector_word(l, LAPIC_TMR, vector));
 	else if (!level && vector_test(l, LAPIC_TMR, vector))
 		clear_bit(vector & 31, vector_word(l, LAPIC_TMR, vector));
+	/* Not one whose EOI has to exit: that is arranged for before an entry. */
+	if (l->pid && READ_ONCE(l->direct) && !level && !irqchip_wants_eoi(l->ic, vector)) {
+		post(l, vector);
+		return;
+	}
 	if (l->posts) {
 		set_bit(vector, l->posted);
 		/* After the bit: __lapic_collect() clears it before it takes bits. */
@@ -192,22 +215,31 @@ int lapic_local_deliver(struct lapic *l, u32 lvt)
 	return lapic_accept(l, &irq);
 }
 
-void __lapic_collect(struct lapic *l)
+static void take_posts(struct lapic *l, unsigned long requests[4])
 {
 	unsigned int i;
 	u64 bits;
 
-	WRITE_ONCE(l->posted_any, false);
-	smp_mb();	/* pairs with the atomic set_bit() in set_irr() */
 	for (i = 0; i < 4; i++) {
 		u32 reg = LAPIC_IRR + i * 32;
 
-		if (!READ_ONCE(l->posted[i]))
+		if (!READ_ONCE(requests[i]))
 			continue;
-		bits = xchg(&l->posted[i], 0);
+		bits = xchg(&requests[i], 0);
 		lapic_reg_set(l, reg, lapic_reg(l, reg) | (u32)bits);
 		lapic_reg_set(l, reg + 16, lapic_reg(l, reg + 16) | bits >> 32);
 	}
+}
+
+void __lapic_collect(struct lapic *l)
+{
+	WRITE_ONCE(l->posted_any, false);
+	if (l->pid)
+		WRITE_ONCE(l->pid->on, 0);
+	smp_mb();	/* pairs with the atomic set_bit() in set_irr() and post() */
+	take_posts(l, l->posted);
+	if (l->pid)
+		take_posts(l, l->pid->requests);
 	l->direct_stale = true;
 }
 
@@ -255,7 +287,7 @@ void lapic_ack(struct lapic *l, u8 vector)
 	clear_bit(vector & 31, vector_word(l, LAPIC_IRR, vector));
 	/* Pairs with the atomic set_bit() in set_irr(). */
 	smp_mb__after_atomic();
-	if (READ_ONCE(l->posted_any) || highest_vector(l, LAPIC_IRR) >= 0)
+	if (lapic_has_posts(l) || highest_vector(l, LAPIC_IRR) >= 0)
 		WRITE_ONCE(l->irr_pending, true);
 	l->direct_stale = true;
 
@@ -657,7 +689,8 @@ int lapic_set_base(struct lapic *l, u64 value, bool host_initiated)
 		lapic_reg_set(l, LAPIC_ID, l->vcpu_id << 24);
 	}
 	irqchip_map_changed(l->ic);
-	kick_if_pending(l);
+	/* Without a LAPIC the PIC's output goes to the CPU. */
+	l->ic->ops->kick(l);
 	return 0;
 }
 
@@ -721,6 +754,9 @@ void lapic_reset(struct lapic *l, bool init_event, bool bsp)
 	l->direct_stale = true;
 	/* Before IRR is: another CPU may set a bit there at any time, and then this. */
 	WRITE_ONCE(l->irr_pending, false);
+	smp_mb();	/* pairs with the atomic operations in set_irr() and post() */
+	if (lapic_has_posts(l))
+		WRITE_ONCE(l->irr_pending, true);
 	for (reg = LAPIC_TPR; reg <= LAPIC_TDCR; reg += 16) {
 		if (reg != LAPIC_LDR || lapic_mode(l) != LAPIC_X2APIC)
 			lapic_reg_set(l, reg, 0);

@@ -91,6 +91,17 @@ enum lapic_mode {
 
 #define LAPIC_REMEMBERED	3
 
+/* The longest that a vCPU waits for a deadline, with its CPU's interrupts off. */
+#define LAPIC_MAX_ADVANCE_NS	5000
+#define LAPIC_FIRST_ADVANCE_NS	1000
+
+/* Intel SDM volume 3, "Posted-Interrupt Processing". The rest is for devices. */
+struct lapic_posts {
+	unsigned long requests[4];	/* x86 with 64 bits: a bit a vector */
+	u32 on;				/* somebody sends a notification, or has sent one */
+	u32 rest[7];
+};
+
 struct lapic {
 	/* One zeroed page, the register page in xAPIC layout; the owner's. */
 	void *regs;
@@ -103,14 +114,19 @@ struct lapic {
 	u32 version;			/* the version register */
 	bool cmci;			/* there is LVTCMCI */
 	bool report_tpr;		/* call ops->tpr_access() */
-	bool irr_pending;		/* false: IRR is empty, and so is ->posted */
+	bool irr_pending;		/* false: IRR is empty, and so are ->posted and ->pid */
 	/*
 	 * Where the CPU itself may deliver what is in IRR, others put their requests here: only
 	 * the vCPU's thread, outside of the guest, moves them on. Constant: ->posts.
 	 */
 	bool posts;
 	bool posted_any;		/* false: ->posted is empty */
-	unsigned long posted[4];	/* x86 with 64 bits: a bit a vector */
+	unsigned long posted[4];	/* as in struct lapic_posts */
+	/*
+	 * What the CPU moves on by itself, in the guest and ->direct, after ops->notify(): only
+	 * vectors whose EOI concerns nobody. Constant; NULL: it cannot. The owner's.
+	 */
+	struct lapic_posts *pid;
 	bool direct;			/* the CPU does: IRR to ISR, EOI. The vCPU's thread */
 	bool direct_stale;		/* ... and IRR or ISR is other than it knows */
 	u32 before[LAPIC_REMEMBERED];	/* lapic_direct_write() */
@@ -122,9 +138,14 @@ struct lapic {
 	/* The timer. Changed by the vCPU thread with the timer stopped. */
 	struct lodge_timer timer;
 	u64 timer_period;		/* ns, 0: not running */
+	bool timer_repeats;		/* ... and begins again when it ends */
 	u64 timer_target;		/* next expiry, ns of CLOCK_MONOTONIC */
+	/* A deadline; the callback reads and writes these while the timer runs, too. */
 	u64 tsc_deadline;		/* IA32_TSC_DEADLINE */
+	u64 armed;			/* when the host's timer fires: ns */
+	u64 given;			/* one whose vector is in IRR, perhaps before its time */
 	bool watched;			/* the vCPU looks after it while it runs */
+	u32 advance;			/* ns by which the host's timer is early for it */
 };
 
 /* Life. @regs: a zeroed page that outlives the LAPIC. */
@@ -147,6 +168,8 @@ void lapic_set_tsc_deadline(struct lapic *l, u64 guest_tsc);
 void lapic_tsc_changed(struct lapic *l);
 void lapic_deadline_to_host(struct lapic *l);
 void lapic_deadline_reached(struct lapic *l);
+u64 lapic_given_deadline(struct lapic *l, u8 vector);
+void lapic_deadline_was(struct lapic *l, s64 ns);
 void lapic_get_state(struct lapic *l, struct kvm_lapic_state *s);
 int lapic_set_state(struct lapic *l, const struct kvm_lapic_state *s);
 
@@ -194,10 +217,16 @@ static inline void lapic_reg_set(struct lapic *l, u32 offset, u32 value)
 	WRITE_ONCE(*(u32 *)(l->regs + offset), value);
 }
 
+/* Have others posted something? */
+static inline bool lapic_has_posts(const struct lapic *l)
+{
+	return READ_ONCE(l->posted_any) || (l->pid && READ_ONCE(l->pid->on));
+}
+
 /* What others have posted goes to IRR. */
 static inline void lapic_collect(struct lapic *l)
 {
-	if (READ_ONCE(l->posted_any))
+	if (lapic_has_posts(l))
 		__lapic_collect(l);
 }
 

@@ -323,14 +323,13 @@ static u8 poll(struct pic *s, u32 chip, struct report *r)
  * @s: the PICs
  * @port: the port
  * @len: bytes; only single bytes do anything
- * @data: @len bytes
+ * @value: of which a byte counts
  *
  * Return: 0, or -EOPNOTSUPP when the port is not the PICs'.
  */
-int pic_io_write(struct pic *s, u16 port, u32 len, const void *data)
+int pic_io_write(struct pic *s, u16 port, u32 len, u8 value)
 {
 	u32 chip = port >= 0x4d0 ? port & 1 : port >> 7;
-	u8 value = *(const u8 *)data;
 	struct report r = { 0 };
 	unsigned long flags;
 

@@ -30,7 +30,7 @@ void pic_init(struct pic *s, const struct pic_ops *ops);
 int pic_set_irq(struct pic *s, u32 irq, u32 source, bool level);
 int pic_ack(struct pic *s);
 int pic_io_read(struct pic *s, u16 port, u32 len, void *data);
-int pic_io_write(struct pic *s, u16 port, u32 len, const void *data);
+int pic_io_write(struct pic *s, u16 port, u32 len, u8 value);
 void pic_get_state(struct pic *s, u32 chip, struct kvm_pic_state *state);
 void pic_set_state(struct pic *s, u32 chip, const struct kvm_pic_state *state);
 

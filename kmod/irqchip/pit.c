@@ -113,11 +113,17 @@ static u64 due_time(const struct pit *s)
 	       mul_u64_u64_div_u64(s->due, NS_PER_S, PIT_HZ);
 }
 
+static void stop_timer(struct pit *s)
+{
+	if (s->running)
+		lodge_timer_stop(&s->timer);
+	s->running = false;
+}
+
 /* Channel 0 was loaded: start the timer its mode calls for. */
 static void start_timer(struct pit *s)
 {
-	lodge_timer_stop(&s->timer);
-	s->running = false;
+	stop_timer(s);
 	/* Ticks of the old setting are not owed under the new one. */
 	s->unacked = false;
 	s->missed = 0;
@@ -289,10 +295,8 @@ static void write_control(struct pit *s, u8 value)
 		c->mode &= 3;
 	c->bcd = value & 1;
 	/* Counting stops until a count is loaded. */
-	if (ch == 0) {
-		lodge_timer_stop(&s->timer);
-		s->running = false;
-	}
+	if (ch == 0)
+		stop_timer(s);
 }
 
 static void write_count(struct pit *s, u32 ch, u8 value)
@@ -389,17 +393,15 @@ static u8 read_speaker(const struct pit *s)
  * pit_io_write - OUT to one of the PIT's ports
  * @s: the PIT
  * @port: the port
- * @len: bytes; the first counts
- * @data: @len bytes
+ * @value: the lowest byte, whatever the width
  *
  * Return: 0, or -EOPNOTSUPP when the port is not the PIT's.
  */
-int pit_io_write(struct pit *s, u16 port, u32 len, const void *data)
+int pit_io_write(struct pit *s, u16 port, u8 value)
 {
-	u8 value = *(const u8 *)data;
 	unsigned long flags;
 
-	if (!len || !pit_owns_port(s, port))
+	if (!pit_owns_port(s, port))
 		return -EOPNOTSUPP;
 	lodge_spin_lock(&s->lock, flags);
 	if (port == 0x61) {

@@ -67,13 +67,6 @@ static int svm_exit_npf(struct lodge_vcpu *vcpu)
 		return -EIO;
 	}
 
-	/* "Decode Assists": bytes of a data access; none for a fetch. */
-	if (lodge_svm_features.decode_assists && !(info & SVM_NPF_EXEC)) {
-		const struct vmcb_control *c = &to_svm(vcpu)->vmcb->control;
-
-		vcpu->exit.nr_bytes = c->insn_len & 15;
-		memcpy(vcpu->exit.bytes, c->insn_bytes, sizeof(vcpu->exit.bytes));
-	}
 	return lodge_exit_stage2(vcpu, vcpu->exit.info2, svm_npf_access(info));
 }
 
@@ -206,39 +199,127 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_TLBSYNC]		= lodge_exit_ud,
 };
 
-/*
- * What needs neither sleep nor guest memory. Without NRIP save the length of an
- * instruction is only known by fetching it, which may sleep: not here.
- */
-enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu)
+/* CS.L counts only with EFER.LMA. */
+static bool svm_is_64bit(struct lodge_vcpu *vcpu)
 {
-	u64 next = vcpu->exit.next_rip;
+	return (to_svm(vcpu)->vmcb->save.cs.attributes & SVM_ATTR_L) &&
+	       (vcpu->st.efer & EFER_LMA);
+}
+
+/*
+ * Without NRIP save: what is behind the instruction that exited, if it is there as every
+ * compiler writes it and can be looked at without sleep; else 0. 64-bit code only.
+ */
+static noinline u64 svm_next_rip(struct lodge_vcpu *vcpu)
+{
+	const struct vmcb_save *s = &to_svm(vcpu)->vmcb->save;
+	unsigned int length = 2;
+	u64 bytes[2];
+	u32 opcode;
 
 	switch (vcpu->exit.code) {
 	case SVM_EXIT_CPUID:
-		if (!next)
+		opcode = 0xa20f;
+		break;
+	case SVM_EXIT_MSR:
+		opcode = vcpu->exit.info1 & 1 ? 0x300f : 0x320f;
+		break;
+	case SVM_EXIT_HLT:
+		opcode = 0xf4;
+		length = 1;
+		break;
+	case SVM_EXIT_VMMCALL:
+		opcode = 0xd9010f;
+		length = 3;
+		break;
+	case SVM_EXIT_PAUSE:
+		opcode = 0x90f3;
+		break;
+	default:
+		return 0;
+	}
+	if (!svm_is_64bit(vcpu) || lodge_fetch_quick(vcpu, s->cr3, s->rip, bytes) < length ||
+	    (bytes[0] ^ opcode) << (64 - 8 * length))
+		return 0;
+	return s->rip + length;
+}
+
+static bool svm_find_next_rip(struct lodge_vcpu *vcpu)
+{
+	if (!lodge_svm_features.nrip_save)
+		vcpu->exit.next_rip = svm_next_rip(vcpu);
+	return vcpu->exit.next_rip;
+}
+
+/* Of an access, not of the walk to it: "Nested versus Guest Page Faults, Fault Ordering". */
+static bool svm_is_mmio(struct lodge_vcpu *vcpu, u64 info, u64 gpa)
+{
+	return (info & (SVM_NPF_FINAL | SVM_NPF_EXEC)) == SVM_NPF_FINAL &&
+	       lodge_has_no_slot(vcpu, gpa >> PAGE_SHIFT) && svm_is_64bit(vcpu);
+}
+
+/* "Decode Assists": bytes of a data access; none for a fetch. */
+static void svm_take_bytes(struct lodge_vcpu *vcpu)
+{
+	const struct vmcb_control *c = &to_svm(vcpu)->vmcb->control;
+
+	if (!lodge_svm_features.decode_assists || (vcpu->exit.info1 & SVM_NPF_EXEC))
+		return;
+	vcpu->exit.nr_bytes = c->insn_len & 15;
+	memcpy(vcpu->exit.bytes, c->insn_bytes, sizeof(vcpu->exit.bytes));
+}
+
+static enum lodge_next svm_npf_fast(struct lodge_vcpu *vcpu)
+{
+	u64 info = vcpu->exit.info1, gpa = vcpu->exit.info2;
+
+	if (unlikely(info & SVM_NPF_RESERVED))
+		return LODGE_SLOW;
+	if (svm_is_mmio(vcpu, info, gpa)) {
+		svm_take_bytes(vcpu);
+		return lodge_mmio_fast(vcpu, gpa, svm_npf_access(info),
+				       to_svm(vcpu)->vmcb->save.cr3);
+	}
+	if (!lodge_stage2_fault_fast(vcpu, gpa, svm_npf_access(info)))
+		return LODGE_REENTER;
+	svm_take_bytes(vcpu);
+	return LODGE_SLOW;
+}
+
+/* What needs no sleep, and of guest memory only what is at hand. */
+enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu)
+{
+	u64 info = vcpu->exit.info1;
+
+	switch (vcpu->exit.code) {
+	case SVM_EXIT_CPUID:
+		if (!svm_find_next_rip(vcpu))
 			return LODGE_SLOW;
-		lodge_do_cpuid(vcpu, next);
+		lodge_do_cpuid(vcpu, vcpu->exit.next_rip);
 		return LODGE_REENTER;
 	case SVM_EXIT_MSR:
-		if (next && lodge_do_msr_fast(vcpu, vcpu->exit.info1 & 1, next))
+		if (svm_find_next_rip(vcpu) &&
+		    lodge_do_msr_fast(vcpu, info & 1, vcpu->exit.next_rip))
 			return LODGE_REENTER;
+		return LODGE_SLOW;
+	case SVM_EXIT_HLT:
+		if (svm_find_next_rip(vcpu) && !vcpu->lapic)
+			return lodge_exit_hlt(vcpu);
+		return LODGE_SLOW;
+	case SVM_EXIT_VMMCALL:
+	case SVM_EXIT_PAUSE:
+		svm_find_next_rip(vcpu);
 		return LODGE_SLOW;
 	case SVM_EXIT_IOIO:
-		if ((vcpu->exit.info1 & (SVM_IOIO_STRING | SVM_IOIO_IN)) == 0 &&
-		    lodge_pio_fast(vcpu, vcpu->exit.info1 >> 16,
-				   SVM_IOIO_SIZE(vcpu->exit.info1), vcpu->exit.info2))
-			return LODGE_REENTER;
-		return LODGE_SLOW;
+		if (info & SVM_IOIO_STRING)
+			return LODGE_SLOW;
+		return lodge_pio_fast(vcpu, info >> 16, SVM_IOIO_SIZE(info), info & SVM_IOIO_IN,
+				      vcpu->exit.info2);
 	case SVM_EXIT_EXCP_BASE + X86_TRAP_MC:
 		lodge_host_machine_check();
 		return LODGE_REENTER;
 	case SVM_EXIT_NPF:
-		if (!(vcpu->exit.info1 & SVM_NPF_RESERVED) &&
-		    !lodge_stage2_fault_fast(vcpu, vcpu->exit.info2,
-					     svm_npf_access(vcpu->exit.info1)))
-			return LODGE_REENTER;
-		return LODGE_SLOW;
+		return svm_npf_fast(vcpu);
 	default:
 		return LODGE_SLOW;
 	}

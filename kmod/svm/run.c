@@ -155,7 +155,7 @@ void svm_window_open(struct lodge_vcpu *vcpu)
 	 * The host's FS, GS, TR, LDTR and SYSCALL MSRs, for entry.S to load after each
 	 * exit. FS and GS bases change with every task, so once a window.
 	 */
-	svm->sw.host_pa = __sme_set(page_to_phys(sc->host_vmcb));
+	svm->sw.host_pa = sc->host_pa;
 	asm volatile("vmsave %0" :: "a" (svm->sw.host_pa) : "memory");
 
 	/* One vCPU's branch history must not steer another's (Spectre v2). */
@@ -297,7 +297,8 @@ static void svm_take_exit_int_info(struct lodge_vcpu *vcpu)
 
 static bool svm_entry_refused(const struct vmcb_control *c)
 {
-	return c->exit_code == (u64)SVM_EXIT_ERR || c->exit_code == (u32)SVM_EXIT_ERR;
+	/* -1, of 32 or of 64 bits. */
+	return (u32)c->exit_code == (u32)SVM_EXIT_ERR;
 }
 
 /*

@@ -15,7 +15,6 @@
 #define ATTR_DPL_SHIFT	5
 #define ATTR_P		BIT(7)
 #define ATTR_AVL	BIT(8)
-#define ATTR_L		BIT(9)
 #define ATTR_DB		BIT(10)
 #define ATTR_G		BIT(11)
 
@@ -47,7 +46,7 @@ static void svm_fetch_segment(struct kvm_segment *to, const struct vmcb_segment 
 	to->dpl = (a >> ATTR_DPL_SHIFT) & 3;
 	to->present = !!(a & ATTR_P);
 	to->avl = !!(a & ATTR_AVL);
-	to->l = !!(a & ATTR_L);
+	to->l = !!(a & SVM_ATTR_L);
 	to->db = !!(a & ATTR_DB);
 	/* Some CPUs do not keep G of CS; the limit tells what it must have been. */
 	to->g = to->limit > 0xfffff;
@@ -78,17 +77,21 @@ static void svm_fetch_segment(struct kvm_segment *to, const struct vmcb_segment 
 	}
 }
 
-static void svm_commit_segment(struct vmcb_segment *to, const struct kvm_segment *from)
+static void svm_commit_segment(struct vmcb_segment *to, const struct kvm_segment *from,
+			       enum lodge_seg seg)
 {
+	/* CS is what it is: VMRUN asks D, L and R of it ("Segment State in the VMCB"). */
+	bool present = from->present && (!from->unusable || seg == LODGE_CS);
+
 	to->base = from->base;
 	to->limit = from->limit;
 	to->selector = from->selector;
 	to->attributes = (from->type & ATTR_TYPE) |
 			 (from->s ? ATTR_S : 0) |
 			 (from->dpl & 3) << ATTR_DPL_SHIFT |
-			 (from->present && !from->unusable ? ATTR_P : 0) |
+			 (present ? ATTR_P : 0) |
 			 (from->avl ? ATTR_AVL : 0) |
-			 (from->l ? ATTR_L : 0) |
+			 (from->l ? SVM_ATTR_L : 0) |
 			 (from->db ? ATTR_DB : 0) |
 			 (from->g ? ATTR_G : 0);
 }
@@ -140,7 +143,7 @@ static void svm_commit_segs(struct svm_vcpu *svm, const struct lodge_state *st)
 	int seg;
 
 	for (seg = 0; seg < LODGE_NR_SEGS; seg++)
-		svm_commit_segment(svm_segment(s, seg), &st->seg[seg]);
+		svm_commit_segment(svm_segment(s, seg), &st->seg[seg], seg);
 	s->gdtr.base = st->gdt.base;
 	s->gdtr.limit = st->gdt.limit;
 	s->idtr.base = st->idt.base;

@@ -61,6 +61,7 @@ static int svm_alloc_cpus(void)
 		sc->host_vmcb = alloc_pages_node(cpu_to_node(cpu), GFP_KERNEL | __GFP_ZERO, 0);
 		if (!sc->hsave || !sc->host_vmcb)
 			return -ENOMEM;
+		sc->host_pa = __sme_set(page_to_phys(sc->host_vmcb));
 	}
 	return 0;
 }
@@ -373,12 +374,6 @@ static int svm_get_msr(struct lodge_vcpu *vcpu, u32 index, u64 *data)
 		return 0;
 	case MSR_IA32_DEBUGCTLMSR:
 		*data = to_svm(vcpu)->vmcb->save.debug_ctl;
-		return 0;
-	case MSR_IA32_LASTBRANCHFROMIP:
-	case MSR_IA32_LASTBRANCHTOIP:
-	case MSR_IA32_LASTINTFROMIP:
-	case MSR_IA32_LASTINTTOIP:
-		*data = 0;	/* LBR is not virtualized */
 		return 0;
 	}
 	return LODGE_MSR_UNKNOWN;

@@ -61,6 +61,7 @@ struct svm_vcpu {
 struct svm_cpu {
 	struct page *hsave;	/* VM_HSAVE_PA */
 	struct page *host_vmcb;	/* VMSAVE of the host, at each window */
+	phys_addr_t host_pa;	/* the same, encryption bit included */
 	u64 asid_generation;
 	u32 next_asid;
 	bool on;

@@ -89,6 +89,8 @@ struct vmcb_control {
 	u8 reserved_0e0[0x400 - 0xe0];
 } __packed;
 
+#define SVM_ATTR_L		BIT(9)		/* 64-bit code */
+
 struct vmcb_segment {
 	u16 selector;
 	u16 attributes;			/* descriptor bits 55:52 and 47:40 */
@@ -190,5 +192,6 @@ static_assert(offsetof(struct vmcb_save, spec_ctrl) == 0x2e0);
 #define SVM_NPF_WRITE		BIT_ULL(1)
 #define SVM_NPF_RESERVED	BIT_ULL(3)
 #define SVM_NPF_EXEC		BIT_ULL(4)
+#define SVM_NPF_FINAL		BIT_ULL(32)	/* the access, not the walk to it */
 
 #endif

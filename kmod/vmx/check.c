@@ -67,6 +67,11 @@ static unsigned int check_controls(struct lodge_vcpu *vcpu)
 	     "APIC-access page not on a page");
 	RULE(!(cpu2 & VMX_CPU2_INTERRUPT_DELIVERY) || (pin & VMX_PIN_EXTERNAL_INTERRUPT),
 	     "virtual-interrupt delivery without external-interrupt exiting");
+	RULE(!(pin & VMX_PIN_POSTED_INTERRUPTS) ||
+	     ((cpu2 & VMX_CPU2_INTERRUPT_DELIVERY) &&
+	      (vmx_read(VMCS_EXIT_CONTROLS) & VMX_EXIT_ACK_INTERRUPT) &&
+	      !(vmx_read(VMCS_POSTED_ADDR) & 0x3f) && vmx_read(VMCS_NOTIFICATION_VECTOR) < 256),
+	     "posted interrupts without what they need");
 	RULE(!(pin & VMX_PIN_VIRTUAL_NMI) || (pin & VMX_PIN_NMI),
 	     "virtual NMIs without NMI exiting");
 	RULE(!(cpu & VMX_CPU_NMI_WINDOW) || (pin & VMX_PIN_VIRTUAL_NMI),
@@ -190,7 +195,7 @@ static struct segment read_segment(enum vmcs_segment i)
 		.limit = vmx_read(VMCS_GUEST_LIMIT + 2 * i),
 		.selector = vmx_read(VMCS_GUEST_SELECTOR + 2 * i),
 		.ar = ar,
-		.type = ar & 15,
+		.type = ar & VMX_AR_TYPE,
 		.dpl = (ar >> 5) & 3,
 		.usable = !(ar & VMX_AR_UNUSABLE),
 	};
@@ -199,9 +204,9 @@ static struct segment read_segment(enum vmcs_segment i)
 /* P, the reserved bits, and a G that fits the limit. */
 static bool common_rights(const struct segment *s)
 {
-	bool g = s->ar & BIT(15);
+	bool g = s->ar & VMX_AR_G;
 
-	return (s->ar & BIT(7)) && !(s->ar & 0xfffe0f00) &&
+	return (s->ar & VMX_AR_P) && !(s->ar & 0xfffe0f00) &&
 	       ((s->limit & 0xfff) == 0xfff || !g) && (!(s->limit >> 20) || g);
 }
 
@@ -225,18 +230,18 @@ static unsigned int check_code_and_stack(struct lodge_vcpu *vcpu, bool long_mode
 	unsigned int broken = 0;
 
 	RULE(cs.type == 3 || (cs.type & 9) == 9, "type of CS");
-	RULE(cs.ar & BIT(4), "CS is a system segment");
+	RULE(cs.ar & VMX_AR_S, "CS is a system segment");
 	RULE(cs.type != 3 || !cs.dpl, "DPL of a CS that is data");
 	RULE((cs.type & 0xd) != 9 || cs.dpl == ss.dpl, "DPL of CS is not that of SS");
 	RULE((cs.type & 0xd) != 0xd || cs.dpl <= ss.dpl, "DPL of CS above that of SS");
 	RULE(common_rights(&cs), "P, G or reserved bits of CS");
-	RULE(!long_mode || !(cs.ar & BIT(13)) || !(cs.ar & BIT(14)), "CS with L and D");
+	RULE(!long_mode || !(cs.ar & VMX_AR_L) || !(cs.ar & VMX_AR_DB), "CS with L and D");
 	RULE(!(cs.base >> 32), "base of CS");
 	RULE(!(real || cs.type == 3) || !ss.dpl, "DPL of SS in real mode");
 	if (!ss.usable)
 		return broken;
 	RULE(ss.type == 3 || ss.type == 7, "type of SS");
-	RULE(ss.ar & BIT(4), "SS is a system segment");
+	RULE(ss.ar & VMX_AR_S, "SS is a system segment");
 	RULE(common_rights(&ss), "P, G or reserved bits of SS");
 	RULE(!(ss.base >> 32), "base of SS");
 	return broken;
@@ -258,7 +263,7 @@ static unsigned int check_data(struct lodge_vcpu *vcpu)
 			RULE(!s.usable || !(s.base >> 32), "base of DS or ES");
 		RULE(!s.usable || ((s.type & 1) && (s.type & 10) != 8),
 		     "type of DS, ES, FS or GS");
-		RULE(!s.usable || (s.ar & BIT(4)), "DS, ES, FS or GS is a system segment");
+		RULE(!s.usable || (s.ar & VMX_AR_S), "DS, ES, FS or GS is a system segment");
 		RULE(!s.usable || common_rights(&s), "P, G or reserved bits of DS, ES, FS or GS");
 	}
 	return broken;
@@ -277,9 +282,9 @@ static unsigned int check_guest_segments(struct lodge_vcpu *vcpu)
 		broken += check_code_and_stack(vcpu, long_mode) + check_data(vcpu);
 	RULE(tr.usable && !(tr.selector & 4) && canonical(tr.base), "TR");
 	RULE(tr.type == 11 || (!long_mode && tr.type == 3), "type of TR");
-	RULE(!(tr.ar & BIT(4)) && common_rights(&tr), "S, P, G or reserved bits of TR");
+	RULE(!(tr.ar & VMX_AR_S) && common_rights(&tr), "S, P, G or reserved bits of TR");
 	RULE(!ldtr.usable || (!(ldtr.selector & 4) && canonical(ldtr.base)), "LDTR");
-	RULE(!ldtr.usable || (ldtr.type == 2 && !(ldtr.ar & BIT(4)) && common_rights(&ldtr)),
+	RULE(!ldtr.usable || (ldtr.type == 2 && !(ldtr.ar & VMX_AR_S) && common_rights(&ldtr)),
 	     "rights of LDTR");
 	RULE(canonical(vmx_read(VMCS_GUEST_GDTR_BASE)) &&
 	     !(vmx_read(VMCS_GUEST_GDTR_LIMIT) >> 16), "GDTR");
@@ -293,7 +298,7 @@ static unsigned int check_guest_rest(struct lodge_vcpu *vcpu)
 {
 	bool long_mode = vmx_read(VMCS_ENTRY_CONTROLS) & VMX_ENTRY_GUEST_64;
 	bool long64 = long_mode &&
-		      (vmx_read(VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_CS) & BIT(13));
+		      (vmx_read(VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_CS) & VMX_AR_L);
 	u64 rip = vmx_read(VMCS_GUEST_RIP), rflags = vmx_read(VMCS_GUEST_RFLAGS);
 	u32 blocked = vmx_read(VMCS_GUEST_INTERRUPTIBILITY);
 	u32 activity = vmx_read(VMCS_GUEST_ACTIVITY);

@@ -160,7 +160,7 @@ void vmx_call_in(struct vmx_vcpu *vmx, int here)
 		smp_call_function_single(cpu, deactivate_ipi, vmx, 1);
 }
 
-bool vmx_acquire(struct vmx_vcpu *vmx)
+bool vmx_acquire_anew(struct vmx_vcpu *vmx)
 {
 	struct vmx_cpu *vc = this_cpu_ptr(&lodge_vmx_cpu);
 
@@ -197,6 +197,12 @@ int vmx_cpu_on(unsigned int cpu, bool share)
 {
 	struct vmx_cpu *vc = per_cpu_ptr(&lodge_vmx_cpu, cpu);
 	bool lent;
+
+	/* A vCPU may come from any other. */
+	if (!vmx_cpu_fits()) {
+		pr_err_ratelimited("CPU %u's VMX can less than that of another\n", cpu);
+		return -EOPNOTSUPP;
+	}
 
 	/* Its caches may hold what another had there, or we before a power-down. */
 	vc->stale = true;

@@ -14,6 +14,7 @@
 #include <asm/cpufeatures.h>
 #include <asm/msr-index.h>
 #include <asm/nospec-branch.h>
+#include <asm/processor-flags.h>
 #include <asm/segment.h>
 #include <asm/unwind_hints.h>
 
@@ -160,6 +161,30 @@ SYM_INNER_LABEL_ALIGN(lodge_vmx_exited, SYM_L_GLOBAL)
 	jmp	.Lsave
 SYM_FUNC_END(lodge_vmx_switch)
 
+/*
+ * void lodge_vmx_host_interrupt(unsigned long handler): what the CPU does when it takes an
+ * interrupt at CPL 0. Intel SDM volume 3, "64-Bit Mode Stack Frame": RSP is aligned, then SS,
+ * RSP, RFLAGS, CS and RIP, which the call pushes. An IRET ends it. Interrupts are off before,
+ * but on in the frame, and so after it: nothing else can have been interrupted.
+ */
+	.text
+SYM_FUNC_START(lodge_vmx_host_interrupt)
+	push	%rbp
+	mov	%rsp, %rbp
+	and	$-16, %rsp
+	push	$__KERNEL_DS
+	push	%rbp
+	pushfq
+	orl	$X86_EFLAGS_IF, (%rsp)
+	push	$__KERNEL_CS
+	CALL_NOSPEC rdi
+	/* RSP is that already, but objtool has seen a call. */
+	mov	%rbp, %rsp
+	pop	%rbp
+	RET
+SYM_FUNC_END(lodge_vmx_host_interrupt)
+
+	.section .noinstr.text, "ax"
 #ifdef LODGE_CLEAR_BHB
 /*
  * Twenty-five taken branches, and six calls and their returns, take the place of the

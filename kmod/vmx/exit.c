@@ -129,7 +129,7 @@ static int vmx_exit_apic_write(struct lodge_vcpu *vcpu)
  */
 static int vmx_exit_apic_access(struct lodge_vcpu *vcpu)
 {
-	return lodge_exit_mmio(vcpu, LAPIC_DEFAULT_BASE | (vcpu->exit.info1 & 0xfff));
+	return lodge_exit_mmio(vcpu, LAPIC_DEFAULT_BASE | (vcpu->exit.info1 & VMX_APIC_OFFSET));
 }
 
 /* The guest lowered its TPR, and an interrupt waits for that. */
@@ -385,6 +385,8 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_APIC_WRITE]		= vmx_exit_apic_write,
 	[EXIT_REASON_ENCLS]			= lodge_exit_ud,
 	[EXIT_REASON_PML_FULL]			= vmx_exit_host_event,
+	[VMX_EXIT_SEAMCALL]			= lodge_exit_ud,
+	[VMX_EXIT_TDCALL]			= lodge_exit_ud,
 };
 
 /*
@@ -398,7 +400,61 @@ static enum lodge_next leave_for_decoding(struct lodge_vcpu *vcpu)
 	return LODGE_SLOW;
 }
 
-/* What needs neither sleep nor guest memory. */
+/* CS.L counts only with EFER.LMA. */
+static bool is_64bit(const struct lodge_vcpu *vcpu)
+{
+	return (vmx_read(VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_CS) & VMX_AR_L) &&
+	       (vcpu->st.efer & EFER_LMA);
+}
+
+static enum lodge_next mmio_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
+{
+	enum lodge_next next = LODGE_SLOW;
+
+	if (is_64bit(vcpu))
+		next = lodge_mmio_fast(vcpu, gpa, access, vmx_read(VMCS_GUEST_CR3));
+	return next == LODGE_SLOW ? leave_for_decoding(vcpu) : next;
+}
+
+/*
+ * Of an access, not of the walk to it: "Exit Qualification for EPT Violations". Where the
+ * LAPIC is the CPU's, a fault there may ask for its page.
+ */
+static bool is_mmio(const struct lodge_vcpu *vcpu, u64 q, u64 gpa)
+{
+	const u64 access = VMX_EPT_LINEAR | VMX_EPT_FINAL;
+
+	return (q & (access | VMX_EPT_EXEC)) == access &&
+	       lodge_has_no_slot(vcpu, gpa >> PAGE_SHIFT) &&
+	       !(vcpu->uses_lapic_page && (gpa & PAGE_MASK) == LAPIC_DEFAULT_BASE);
+}
+
+static enum lodge_next ept_violation_fast(struct lodge_vcpu *vcpu)
+{
+	u64 q = vcpu->exit.info1, gpa = vcpu->exit.info2;
+
+	if (is_mmio(vcpu, q, gpa))
+		return mmio_fast(vcpu, gpa, ept_access(q));
+	if (!lodge_stage2_fault_fast(vcpu, gpa, ept_access(q)))
+		return LODGE_REENTER;
+	return leave_for_decoding(vcpu);
+}
+
+static enum lodge_next apic_access_fast(struct lodge_vcpu *vcpu)
+{
+	u64 q = vcpu->exit.info1, gpa = LAPIC_DEFAULT_BASE | (q & VMX_APIC_OFFSET);
+
+	switch (VMX_APIC_ACCESS(q)) {
+	case VMX_APIC_ACCESS_READ:
+		return mmio_fast(vcpu, gpa, 0);
+	case VMX_APIC_ACCESS_WRITE:
+		return mmio_fast(vcpu, gpa, LODGE_ACCESS_WRITE);
+	default:
+		return leave_for_decoding(vcpu);
+	}
+}
+
+/* What needs no sleep, and of guest memory only what is at hand. */
 enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
 {
 	u64 next = vcpu->exit.next_rip, q = vcpu->exit.info1;
@@ -412,16 +468,17 @@ enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
 		if (lodge_do_msr_fast(vcpu, vcpu->exit.code == EXIT_REASON_MSR_WRITE, next))
 			return LODGE_REENTER;
 		return LODGE_SLOW;
+	case EXIT_REASON_HLT:
+		/* With a local APIC it sleeps. */
+		return vcpu->lapic ? LODGE_SLOW : lodge_exit_hlt(vcpu);
 	case EXIT_REASON_IO_INSTRUCTION:
-		if (!(q & (VMX_IO_STRING | VMX_IO_IN)) &&
-		    lodge_pio_fast(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), next))
-			return LODGE_REENTER;
-		return q & VMX_IO_STRING ? leave_for_decoding(vcpu) : LODGE_SLOW;
+		if (q & VMX_IO_STRING)
+			return leave_for_decoding(vcpu);
+		return lodge_pio_fast(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN, next);
 	case EXIT_REASON_EPT_VIOLATION:
-		if (!lodge_stage2_fault_fast(vcpu, vcpu->exit.info2, ept_access(q)))
-			return LODGE_REENTER;
-		return leave_for_decoding(vcpu);
+		return ept_violation_fast(vcpu);
 	case EXIT_REASON_APIC_ACCESS:
+		return apic_access_fast(vcpu);
 	case EXIT_REASON_CR_ACCESS:
 		return leave_for_decoding(vcpu);
 	case EXIT_REASON_EXCEPTION_NMI:

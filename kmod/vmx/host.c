@@ -9,6 +9,7 @@
  * and IDTR FFFFH, that of TR 67H, DR7 400H, and IA32_DEBUGCTL 0.
  */
 #include <linux/hw_breakpoint.h>
+#include <linux/irqflags.h>
 #include <asm/cpu_entry_area.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
@@ -22,12 +23,15 @@
 #include "../debug.h"
 #include "vmx.h"
 
+/* These MSRs are there, and nobody but the CPU is behind them: no need for paravirt's calls. */
 static u64 read_msr(u32 msr)
 {
-	u64 value;
+	return __rdmsr(msr);
+}
 
-	rdmsrl(msr, value);
-	return value;
+static void write_msr(u32 msr, u64 value)
+{
+	native_wrmsr(msr, (u32)value, (u32)(value >> 32));
 }
 
 /* What is the same whichever thread runs, but not on every CPU. */
@@ -85,9 +89,8 @@ static void restore_segments(const struct vmx_host *h)
 		loadsegment(es, h->es);
 	if (unlikely(h->fs)) {
 		loadsegment(fs, h->fs);
-		wrmsrl(MSR_FS_BASE, h->fs_base);
+		write_msr(MSR_FS_BASE, h->fs_base);
 	}
-	/* It changes MSR_KERNEL_GS_BASE, which comes after this. */
 	if (unlikely(h->gs))
 		load_gs_index(h->gs);
 	native_load_gdt(&h->gdt);
@@ -105,15 +108,15 @@ static void save_msrs(struct lodge_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_host *h = &vmx->host;
 
-	rdmsrl(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
-	wrmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
+	h->kernel_gs_base = read_msr(MSR_KERNEL_GS_BASE);
+	write_msr(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
 	vmx->msrs_changed = true;
 
 	h->tsc_aux_saved = vmx->control[VMX_CPU2] & VMX_CPU2_RDTSCP;
 	if (h->tsc_aux_saved) {
-		rdmsrl(MSR_TSC_AUX, h->tsc_aux);
+		h->tsc_aux = read_msr(MSR_TSC_AUX);
 		if (h->tsc_aux != vcpu->st.tsc_aux)
-			wrmsrl(MSR_TSC_AUX, vcpu->st.tsc_aux);
+			write_msr(MSR_TSC_AUX, vcpu->st.tsc_aux);
 	}
 }
 
@@ -128,14 +131,14 @@ void vmx_load_msrs(struct lodge_vcpu *vcpu)
 	if (!h->syscall_saved) {
 		if (!(st->efer & EFER_SCE))
 			return;
-		rdmsrl(MSR_STAR, h->star);
-		rdmsrl(MSR_LSTAR, h->lstar);
-		rdmsrl(MSR_SYSCALL_MASK, h->sfmask);
+		h->star = read_msr(MSR_STAR);
+		h->lstar = read_msr(MSR_LSTAR);
+		h->sfmask = read_msr(MSR_SYSCALL_MASK);
 		h->syscall_saved = true;
 	}
-	wrmsrl(MSR_STAR, st->star);
-	wrmsrl(MSR_LSTAR, st->lstar);
-	wrmsrl(MSR_SYSCALL_MASK, st->sfmask);
+	write_msr(MSR_STAR, st->star);
+	write_msr(MSR_LSTAR, st->lstar);
+	write_msr(MSR_SYSCALL_MASK, st->sfmask);
 }
 
 static void restore_msrs(struct lodge_vcpu *vcpu)
@@ -143,16 +146,15 @@ static void restore_msrs(struct lodge_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_host *h = &vmx->host;
 
-	rdmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
-	wrmsrl(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
+	write_msr(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
 	if (h->syscall_saved) {
 		h->syscall_saved = false;
-		wrmsrl(MSR_STAR, h->star);
-		wrmsrl(MSR_LSTAR, h->lstar);
-		wrmsrl(MSR_SYSCALL_MASK, h->sfmask);
+		write_msr(MSR_STAR, h->star);
+		write_msr(MSR_LSTAR, h->lstar);
+		write_msr(MSR_SYSCALL_MASK, h->sfmask);
 	}
 	if (h->tsc_aux_saved && h->tsc_aux != vcpu->st.tsc_aux)
-		wrmsrl(MSR_TSC_AUX, h->tsc_aux);
+		write_msr(MSR_TSC_AUX, h->tsc_aux);
 }
 
 /* The host's breakpoints must not fire on the guest's addresses, nor go missing. */
@@ -190,8 +192,8 @@ static void restore_drs(struct vmx_vcpu *vmx)
 /* The MSR is the whole core's: the kernel, too, lets a sibling go unwatched meanwhile. */
 static void allow_split_lock(struct vmx_host *h)
 {
-	rdmsrl(MSR_TEST_CTRL, h->test_ctrl);
-	wrmsrl(MSR_TEST_CTRL, h->test_ctrl & ~(u64)MSR_TEST_CTRL_SPLIT_LOCK_DETECT);
+	h->test_ctrl = read_msr(MSR_TEST_CTRL);
+	write_msr(MSR_TEST_CTRL, h->test_ctrl & ~(u64)MSR_TEST_CTRL_SPLIT_LOCK_DETECT);
 }
 
 void vmx_host_open(struct lodge_vcpu *vcpu)
@@ -208,13 +210,13 @@ void vmx_host_open(struct lodge_vcpu *vcpu)
 	write_thread_fields(h, moved);
 	save_drs(h);
 	save_msrs(vcpu);
-	h->debugctl = get_debugctlmsr();
+	h->debugctl = read_msr(MSR_IA32_DEBUGCTLMSR);
 	if (unlikely(vmx->split_lock))
 		allow_split_lock(h);
 
 	/* Counters stand still in the guest: what they count there belongs to nobody. */
 	if (lodge_vmx.perf_global) {
-		rdmsrl(MSR_CORE_PERF_GLOBAL_CTRL, perf);
+		perf = read_msr(MSR_CORE_PERF_GLOBAL_CTRL);
 		if (moved || perf != h->perf_global)
 			vmx_write(VMCS_HOST_PERF_GLOBAL_CTRL, perf);
 		h->perf_global = perf;
@@ -225,9 +227,9 @@ void vmx_host_open(struct lodge_vcpu *vcpu)
 	 */
 	h->pebs = 0;
 	if (lodge_vmx.pebs && perf) {
-		rdmsrl(MSR_IA32_PEBS_ENABLE, h->pebs);
+		h->pebs = read_msr(MSR_IA32_PEBS_ENABLE);
 		if (unlikely(h->pebs))
-			wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
+			write_msr(MSR_IA32_PEBS_ENABLE, 0);
 	}
 }
 
@@ -236,15 +238,34 @@ void vmx_host_close(struct lodge_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_host *h = &vmx->host;
 
+	/*
+	 * To load GS, the kernel makes what is in the MSR the base for a moment, in which an NMI
+	 * takes any high address for its own: it must be the host's. The load changes it, too.
+	 */
+	vmx->kernel_gs_base = read_msr(MSR_KERNEL_GS_BASE);
+	if (unlikely(h->gs))
+		write_msr(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
 	restore_segments(h);
 	restore_msrs(vcpu);
 	restore_drs(vmx);
 	if (unlikely(h->debugctl))
-		update_debugctlmsr(h->debugctl);
+		write_msr(MSR_IA32_DEBUGCTLMSR, h->debugctl);
 	if (unlikely(h->pebs))
-		wrmsrl(MSR_IA32_PEBS_ENABLE, h->pebs);
+		write_msr(MSR_IA32_PEBS_ENABLE, h->pebs);
 	if (unlikely(vmx->split_lock)) {
 		vmx->split_lock = false;
-		wrmsrl(MSR_TEST_CTRL, h->test_ctrl);
+		write_msr(MSR_TEST_CTRL, h->test_ctrl);
 	}
+}
+
+/*
+ * "Acknowledge interrupt on exit": the local APIC has the vector in service, but the CPU has
+ * not gone through its gate. Gates of interrupts have no stack of their own.
+ */
+void vmx_host_interrupt(struct vmx_host *h, u8 vector)
+{
+	const gate_desc *gates = (const gate_desc *)h->idt.address;
+
+	lodge_vmx_host_interrupt(gate_offset(&gates[vector]));
+	local_irq_disable();
 }

@@ -14,12 +14,12 @@
 /* vmx/cpu.c: a VMWRITE failed. That is a bug of ours; it is told once a field. */
 void vmx_write_failed(enum vmcs_field field, u64 value);
 
-/* 0 when it fails, which only a field that this CPU has not does. */
+/* Only of a field that this CPU has: then it cannot fail. */
 static __always_inline u64 vmx_read(enum vmcs_field field)
 {
-	u64 value = 0;
+	u64 value;
 
-	asm volatile("vmread %1, %0" : "+r" (value) : "r" ((u64)field) : "cc");
+	asm volatile("vmread %1, %0" : "=r" (value) : "r" ((u64)field) : "cc");
 	return value;
 }
 

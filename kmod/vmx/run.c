@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * VMX: the window and the world switch. Called by kmod/run.c with interrupts off on
- * the CPU that runs the guest, by the vCPU's thread.
+ * VMX: the window and the world switch. Called by kmod/run.c with interrupts off, and
+ * vmx_come() with preemption off, on the CPU that runs the guest, by the vCPU's thread.
  */
 #include <linux/hw_breakpoint.h>
 #include <linux/io.h>
@@ -59,7 +59,7 @@ static void flush_all(struct vmx_cpu *vc)
 }
 
 /* Drops what is derived from this VM's stage 2, for every VPID. */
-static void flush_stage2(struct lodge_vcpu *vcpu)
+static noinline void flush_stage2(struct lodge_vcpu *vcpu)
 {
 	if (lodge_vmx.ept_caps & VMX_EPT_CAP_INVEPT_SINGLE)
 		vmx_invept(VMX_INV_SINGLE, vmx_eptp(vcpu));
@@ -68,7 +68,7 @@ static void flush_stage2(struct lodge_vcpu *vcpu)
 }
 
 /* Without VPIDs every entry and exit does this. */
-static void flush_guest(struct vmx_vcpu *vmx)
+static noinline void flush_guest(struct vmx_vcpu *vmx)
 {
 	if (!lodge_vmx.vpid)
 		return;
@@ -119,15 +119,18 @@ static void unload_drs(struct lodge_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
-	if (!vcpu->debug) {
-		get_debugreg(vcpu->st.dr[0], 0);
-		get_debugreg(vcpu->st.dr[1], 1);
-		get_debugreg(vcpu->st.dr[2], 2);
-		get_debugreg(vcpu->st.dr[3], 3);
-		get_debugreg(vcpu->st.dr6, 6);
-		vmx->dr7 = vmx_read(VMCS_GUEST_DR7);
-		vmx_control(vmx, VMX_CPU, VMX_CPU_MOV_DR, true);
-	}
+	if (vcpu->debug)
+		return;
+	vmx_control(vmx, VMX_CPU, VMX_CPU_MOV_DR, true);
+	/* Those of an event that was staged but not entered with are newer than the CPU's. */
+	if (vcpu->st_dirty & LODGE_ST_DRS)
+		return;
+	get_debugreg(vcpu->st.dr[0], 0);
+	get_debugreg(vcpu->st.dr[1], 1);
+	get_debugreg(vcpu->st.dr[2], 2);
+	get_debugreg(vcpu->st.dr[3], 3);
+	get_debugreg(vcpu->st.dr6, 6);
+	vmx->dr7 = vmx_read(VMCS_GUEST_DR7);
 }
 
 /* Against what one guest could learn of another, or do to it, by speculation. */
@@ -232,6 +235,12 @@ void vmx_window_close(struct lodge_vcpu *vcpu)
 	}
 	vmx->in_window = false;
 	vmx_release(vmx, true);
+
+	/* All is the host's again, and interrupts are off, as where the CPU delivers one. */
+	if (vmx->host_vector) {
+		vmx_host_interrupt(&vmx->host, vmx->host_vector);
+		vmx->host_vector = 0;
+	}
 }
 
 static void write_controls(struct vmx_vcpu *vmx)
@@ -289,6 +298,23 @@ static void wake(struct vmx_vcpu *vmx)
 	vmx_write(VMCS_GUEST_ACTIVITY, VMX_ACTIVE);
 }
 
+/*
+ * What blocks, and with it the debug exceptions that waited: they belonged to the instruction
+ * before. Where something is blocked, the trap flag's must be there or not as TF is: "Checks
+ * on Guest Non-Register State".
+ */
+static noinline void write_blocking(struct lodge_vcpu *vcpu, u32 blocked)
+{
+	u64 pending = 0;
+
+	if ((blocked & (VMX_BLOCKED_BY_STI | VMX_BLOCKED_BY_MOV_SS)) &&
+	    (vcpu->st.rflags & X86_EFLAGS_TF))
+		pending = VMX_PENDING_BS;
+	to_vmx(vcpu)->interruptibility = blocked;
+	vmx_write(VMCS_GUEST_INTERRUPTIBILITY, blocked);
+	vmx_write(VMCS_GUEST_PENDING_DEBUG, pending);
+}
+
 /* Registers that changed since the last exit. */
 static void write_registers(struct lodge_vcpu *vcpu)
 {
@@ -302,17 +328,9 @@ static void write_registers(struct lodge_vcpu *vcpu)
 	    unlikely(flags & X86_EFLAGS_TF)) {
 		vmx->rip = rip;
 		wake(vmx);
-		vmx->interruptibility = blocked;
 		vmx_write(VMCS_GUEST_RIP, rip);
-		vmx_write(VMCS_GUEST_INTERRUPTIBILITY, blocked);
-		/*
-		 * Debug exceptions that waited belonged to the instruction before. Where
-		 * something is blocked, the trap flag's must be there or not as TF is:
-		 * "Checks on Guest Non-Register State".
-		 */
-		vmx_write(VMCS_GUEST_PENDING_DEBUG,
-			  (blocked & (VMX_BLOCKED_BY_STI | VMX_BLOCKED_BY_MOV_SS)) &&
-			  (st->rflags & X86_EFLAGS_TF) ? VMX_PENDING_BS : 0);
+		if (unlikely(blocked || vmx->interruptibility || !vmx->exit_was_fault_like))
+			write_blocking(vcpu, blocked);
 	}
 	if (st->gpr[4] != vmx->rsp) {
 		vmx->rsp = st->gpr[4];
@@ -341,7 +359,7 @@ static void write_tpr(struct lodge_vcpu *vcpu)
  * Intel SDM volume 3, "APIC Virtualization and Virtual Interrupts": the CPU itself takes
  * vectors from IRR to ISR and ends them, in the LAPIC's own page.
  */
-static void write_direct(struct lodge_vcpu *vcpu)
+static noinline void write_direct(struct lodge_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct lapic *l = vcpu->lapic;
@@ -501,11 +519,18 @@ static void take_idt_vectoring(struct lodge_vcpu *vcpu, u32 info)
 			 REASON(MSR_WRITE) | REASON(MWAIT_INSTRUCTION) | \
 			 REASON(MONITOR_INSTRUCTION) | REASON(PAUSE_INSTRUCTION) | \
 			 REASON(INVEPT) | REASON(INVVPID) | REASON(WBINVD) | REASON(XSETBV))
+/* No debug exception waits behind these, but for MOV SS: "Saving Non-Register State". */
+#define FAULT_LIKE_EXITS (INSN_EXITS | REASON(EPT_VIOLATION) | REASON(APIC_ACCESS))
 /* "Exit Qualification" */
 #define QUALIFIED_EXITS	(REASON(EXCEPTION_NMI) | REASON(TASK_SWITCH) | REASON(CR_ACCESS) | \
 			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(EPT_VIOLATION) | \
 			 REASON(EOI_INDUCED) | REASON(APIC_ACCESS) | REASON(APIC_WRITE) | \
 			 REASON(PML_FULL))
+/* take_details() */
+#define DETAILED_EXITS	(REASON(EPT_VIOLATION) | REASON(EPT_MISCONFIG) | \
+			 REASON(EXTERNAL_INTERRUPT) | REASON(EXCEPTION_NMI) | \
+			 REASON(TASK_SWITCH) | REASON(IO_INSTRUCTION) | \
+			 REASON(MONITOR_TRAP_FLAG))
 
 /* An IRET had unblocked NMIs when it met a fault that the guest never sees. */
 static bool iret_was_undone(const struct lodge_vcpu *vcpu, u32 reason, u32 vectoring)
@@ -531,6 +556,10 @@ static void take_details(struct lodge_vcpu *vcpu, u32 reason)
 	u32 type;
 
 	switch (reason) {
+	case EXIT_REASON_EXTERNAL_INTERRUPT:
+		if (lodge_vmx.posts)
+			vmx->host_vector = vmx_read(VMCS_EXIT_INTERRUPTION) & VMX_EVENT_VECTOR;
+		break;
 	case EXIT_REASON_EPT_VIOLATION:
 	case EXIT_REASON_EPT_MISCONFIG:
 		exit->info2 = vmx_read(VMCS_GUEST_PHYSICAL_ADDRESS);
@@ -596,13 +625,15 @@ static void take_exit(struct lodge_vcpu *vcpu)
 		ev->shadow |= KVM_X86_SHADOW_INT_MOV_SS;
 	ev->nmi_masked = blocked & VMX_BLOCKED_BY_NMI;
 
+	vmx->exit_was_fault_like = bit & FAULT_LIKE_EXITS;
 	vcpu->exit.info1 = bit & QUALIFIED_EXITS ? vmx_read(VMCS_EXIT_QUALIFICATION) : 0;
 	vcpu->exit.info2 = 0;
 	vcpu->exit.next_rip = 0;
 	vcpu->exit.nr_bytes = 0;
 	if (bit & INSN_EXITS)
 		vcpu->exit.next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
-	take_details(vcpu, reason);
+	if (bit & DETAILED_EXITS)
+		take_details(vcpu, reason);
 
 	/* What was injected is delivered, unless it says otherwise. */
 	ev->ex.injected = false;

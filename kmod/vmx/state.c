@@ -17,16 +17,6 @@
 #include "../state.h"
 #include "vmx.h"
 
-#define VMX_AR_TYPE		0x000f
-#define VMX_AR_TSS_WIDE		BIT(3)	/* of the type of a TSS: not of 16 bits */
-#define VMX_AR_S		BIT(4)
-#define VMX_AR_DPL_SHIFT	5
-#define VMX_AR_P		BIT(7)
-#define VMX_AR_AVL		BIT(12)
-#define VMX_AR_L		BIT(13)
-#define VMX_AR_DB		BIT(14)
-#define VMX_AR_G		BIT(15)
-
 /* Never loaded by an entry ("Loading Guest Control Registers"): memory types are the host's. */
 #define CR0_HIDDEN	(X86_CR0_CD | X86_CR0_NW)
 

@@ -20,6 +20,7 @@ enum vmcs_segment {
 enum vmcs_field {
 	/* 16 bits */
 	VMCS_VPID			= 0x0000,
+	VMCS_NOTIFICATION_VECTOR	= 0x0002,
 	VMCS_GUEST_SELECTOR		= 0x0800,	/* ES; + 2 * enum vmcs_segment */
 	VMCS_GUEST_INTERRUPT_STATUS	= 0x0810,
 	VMCS_PML_INDEX			= 0x0812,
@@ -40,6 +41,7 @@ enum vmcs_field {
 	VMCS_TSC_OFFSET			= 0x2010,
 	VMCS_VIRTUAL_APIC_ADDR		= 0x2012,
 	VMCS_APIC_ACCESS_ADDR		= 0x2014,
+	VMCS_POSTED_ADDR		= 0x2016,
 	VMCS_EPT_POINTER		= 0x201a,
 	VMCS_EOI_EXIT_BITMAP0		= 0x201c,	/* up to 3 */
 	VMCS_ENCLS_BITMAP		= 0x202e,
@@ -185,6 +187,7 @@ enum vmcs_field {
 #define VMX_EXIT_SAVE_DEBUG		BIT(2)
 #define VMX_EXIT_HOST_64		BIT(9)
 #define VMX_EXIT_LOAD_PERF_GLOBAL	BIT(12)
+#define VMX_EXIT_ACK_INTERRUPT		BIT(15)
 #define VMX_EXIT_LOAD_PAT		BIT(19)
 #define VMX_EXIT_LOAD_EFER		BIT(21)
 
@@ -226,11 +229,23 @@ static inline bool vmx_is_soft(u32 event)
 #define VMX_PENDING_BS			BIT_ULL(14)
 
 /* VMCS_GUEST_ACCESS_RIGHTS: bits 55:40 of a descriptor, and */
+#define VMX_AR_TYPE			0x000f
+#define VMX_AR_TSS_WIDE			BIT(3)	/* of the type of a TSS: not of 16 bits */
+#define VMX_AR_S			BIT(4)
+#define VMX_AR_DPL_SHIFT		5
+#define VMX_AR_P			BIT(7)
+#define VMX_AR_AVL			BIT(12)
+#define VMX_AR_L			BIT(13)
+#define VMX_AR_DB			BIT(14)
+#define VMX_AR_G			BIT(15)
 #define VMX_AR_UNUSABLE			BIT(16)
 
 /* VMCS_EXIT_REASON */
 #define VMX_EXIT_REASON_MASK		0xffffu
 #define VMX_EXIT_ENTRY_FAILED		BIT(31)
+/* ... of instructions that are not asked whether TDX is in use; newer headers have names */
+#define VMX_EXIT_SEAMCALL		76
+#define VMX_EXIT_TDCALL			77
 
 /* Exit qualification of an I/O instruction */
 #define VMX_IO_SIZE(q)			(((q) & 7) + 1)
@@ -251,6 +266,14 @@ static inline bool vmx_is_soft(u32 event)
 /* ... of an EPT violation */
 #define VMX_EPT_WRITE			BIT(1)
 #define VMX_EPT_EXEC			BIT(2)
+#define VMX_EPT_LINEAR			BIT(7)	/* there was a linear address */
+#define VMX_EPT_FINAL			BIT(8)	/* and this is its translation */
+
+/* ... of an access to the LAPIC's page; other kinds are fetches and deliveries */
+#define VMX_APIC_OFFSET			0xfff
+#define VMX_APIC_ACCESS(q)		(((q) >> 12) & 15)
+#define VMX_APIC_ACCESS_READ		0
+#define VMX_APIC_ACCESS_WRITE		1
 
 /* ... of a control-register access */
 #define VMX_CR_NUMBER(q)		((q) & 15)
@@ -295,6 +318,7 @@ static inline bool vmx_is_soft(u32 event)
 /* MSR_IA32_VMX_MISC */
 #define VMX_MISC_TIMER_RATE(m)		((m) & 31)
 #define VMX_MISC_EMPTY_SOFT_EVENT	BIT_ULL(30)
+#define VMX_MISC_USED			(VMX_MISC_EMPTY_SOFT_EVENT | VMX_MISC_TIMER_RATE(~0ull))
 
 /* MSR_IA32_VMX_EPT_VPID_CAP */
 #define VMX_EPT_CAP_4_LEVELS		BIT_ULL(6)

@@ -12,7 +12,9 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/slab.h>
+#include <asm/apic.h>
 #include <asm/cpufeature.h>
+#include <asm/irq_vectors.h>
 #include <asm/mce.h>
 #include <asm/msr.h>
 #include <asm/processor.h>
@@ -28,11 +30,13 @@
 #define PLE_GAP		128
 #define PLE_WINDOW	4096
 
+#define LODGE_CAN_POST	(LODGE_HAVE_APIC && LODGE_HAVE_POSTED_VECTOR)
+
 struct vmx_features lodge_vmx __ro_after_init;
 
 static int apicv = -1;
-module_param(apicv, int, 0444);
-MODULE_PARM_DESC(apicv, "Intel: let the CPU work guests' local APICs: 0 never, 1 if it can (default: if it has posted interrupts, too, before Linux 6.19)");
+module_param(apicv, bint, 0444);
+MODULE_PARM_DESC(apicv, "Intel: let the CPU work guests' local APICs: 0 never, 1 if it can (default: if it has posted interrupts, too)");
 
 struct named_bit {
 	u32 bit;
@@ -91,13 +95,27 @@ static const struct named_bit entry_musts[] = {
 /* Controls that must be possible, but must not be forced: the guest would pay for each. */
 #define CPU_MUST_NOT	(VMX_CPU_INVLPG | VMX_CPU_RDTSC | VMX_CPU_CR3_LOAD | VMX_CPU_CR3_STORE)
 
-/* Reads what @which may be, and checks the must-haves: false after a line that names one. */
-static bool probe_control(enum vmx_control which, u32 msr, const struct named_bit *musts)
+static const u32 control_msrs[] = {
+	[VMX_PIN]   = MSR_IA32_VMX_TRUE_PINBASED_CTLS,
+	[VMX_CPU]   = MSR_IA32_VMX_TRUE_PROCBASED_CTLS,
+	[VMX_CPU2]  = MSR_IA32_VMX_PROCBASED_CTLS2,
+	[VMX_EXIT]  = MSR_IA32_VMX_TRUE_EXIT_CTLS,
+	[VMX_ENTRY] = MSR_IA32_VMX_TRUE_ENTRY_CTLS,
+};
+
+/* Where there is no such MSR, it can nothing. */
+static u64 read_capability(u32 msr)
 {
 	u64 value;
 
-	if (rdmsrl_safe(msr, &value))
-		value = 0;
+	return rdmsrl_safe(msr, &value) ? 0 : value;
+}
+
+/* Reads what @which may be, and checks the must-haves: false after a line that names one. */
+static bool probe_control(enum vmx_control which, const struct named_bit *musts)
+{
+	u64 value = read_capability(control_msrs[which]);
+
 	lodge_vmx.allowed0[which] = (u32)value;
 	lodge_vmx.allowed1[which] = value >> 32;
 	for (; musts->name; musts++) {
@@ -111,11 +129,11 @@ static bool probe_control(enum vmx_control which, u32 msr, const struct named_bi
 
 static bool probe_controls(void)
 {
-	if (!probe_control(VMX_PIN, MSR_IA32_VMX_TRUE_PINBASED_CTLS, pin_musts) ||
-	    !probe_control(VMX_CPU, MSR_IA32_VMX_TRUE_PROCBASED_CTLS, cpu_musts) ||
-	    !probe_control(VMX_CPU2, MSR_IA32_VMX_PROCBASED_CTLS2, cpu2_musts) ||
-	    !probe_control(VMX_EXIT, MSR_IA32_VMX_TRUE_EXIT_CTLS, exit_musts) ||
-	    !probe_control(VMX_ENTRY, MSR_IA32_VMX_TRUE_ENTRY_CTLS, entry_musts))
+	if (!probe_control(VMX_PIN, pin_musts) ||
+	    !probe_control(VMX_CPU, cpu_musts) ||
+	    !probe_control(VMX_CPU2, cpu2_musts) ||
+	    !probe_control(VMX_EXIT, exit_musts) ||
+	    !probe_control(VMX_ENTRY, entry_musts))
 		return false;
 	if (lodge_vmx.allowed0[VMX_CPU] & CPU_MUST_NOT) {
 		pr_err("this CPU's VMX forces an exit on INVLPG, RDTSC or MOV CR3\n");
@@ -127,15 +145,15 @@ static bool probe_controls(void)
 static bool probe_basic(void)
 {
 	struct vmx_features *f = &lodge_vmx;
+	u64 basic = read_capability(MSR_IA32_VMX_BASIC);
+	u64 misc = read_capability(MSR_IA32_VMX_MISC);
 	const char *lack = NULL;
-	u64 basic, misc = 0;
 
-	if (rdmsrl_safe(MSR_IA32_VMX_BASIC, &basic))
-		basic = 0;
-	rdmsrl_safe(MSR_IA32_VMX_MISC, &misc);
-	rdmsrl_safe(MSR_IA32_VMX_CR0_FIXED1, &f->cr0_fixed1);
-	rdmsrl_safe(MSR_IA32_VMX_CR4_FIXED0, &f->cr4_fixed0);
-	rdmsrl_safe(MSR_IA32_VMX_CR4_FIXED1, &f->cr4_fixed1);
+	f->basic = basic;
+	f->misc = misc & VMX_MISC_USED;
+	f->cr0_fixed1 = read_capability(MSR_IA32_VMX_CR0_FIXED1);
+	f->cr4_fixed0 = read_capability(MSR_IA32_VMX_CR4_FIXED0);
+	f->cr4_fixed1 = read_capability(MSR_IA32_VMX_CR4_FIXED1);
 	f->revision = VMX_BASIC_REVISION(basic);
 	f->io_info = basic & VMX_BASIC_IO_INFO;
 	f->empty_soft_event = misc & VMX_MISC_EMPTY_SOFT_EVENT;
@@ -158,10 +176,8 @@ static bool probe_ept(void)
 {
 	struct vmx_features *f = &lodge_vmx;
 	struct lodge_stage2_format *s2 = &lodge_vmx_backend.stage2;
-	u64 caps;
+	u64 caps = read_capability(MSR_IA32_VMX_EPT_VPID_CAP);
 
-	if (rdmsrl_safe(MSR_IA32_VMX_EPT_VPID_CAP, &caps))
-		caps = 0;
 	f->ept_caps = caps;
 	if (!(caps & VMX_EPT_CAP_4_LEVELS) || !(caps & VMX_EPT_CAP_WB) ||
 	    !(caps & VMX_EPT_CAP_INVEPT) || !(caps & VMX_EPT_CAP_INVEPT_ALL)) {
@@ -177,6 +193,26 @@ static bool probe_ept(void)
 	if (s2->max_level == 2 && (caps & VMX_EPT_CAP_1G))
 		s2->max_level = 3;
 	return true;
+}
+
+/* Can this CPU all that the one can on which lodge was loaded, and does it force no more? */
+bool vmx_cpu_fits(void)
+{
+	const struct vmx_features *f = &lodge_vmx;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(control_msrs); i++) {
+		u64 value = read_capability(control_msrs[i]);
+
+		if (((u32)value & ~f->allowed0[i]) || (f->allowed1[i] & ~(u32)(value >> 32)))
+			return false;
+	}
+	return read_capability(MSR_IA32_VMX_BASIC) == f->basic &&
+	       (read_capability(MSR_IA32_VMX_MISC) & VMX_MISC_USED) == f->misc &&
+	       !(f->ept_caps & ~read_capability(MSR_IA32_VMX_EPT_VPID_CAP)) &&
+	       read_capability(MSR_IA32_VMX_CR0_FIXED1) == f->cr0_fixed1 &&
+	       read_capability(MSR_IA32_VMX_CR4_FIXED0) == f->cr4_fixed0 &&
+	       read_capability(MSR_IA32_VMX_CR4_FIXED1) == f->cr4_fixed1;
 }
 
 /*
@@ -234,6 +270,19 @@ static void probe_mitigations(void)
 		s2->max_level = 1;
 }
 
+/* Instructions that are not there for a guest: "Other Causes of VM Exits". */
+static void probe_instructions(void)
+{
+	unsigned int *lacks = lodge_vmx_backend.lacks;
+
+	if (!vmx_can(VMX_CPU2, VMX_CPU2_RDTSCP)) {
+		*lacks++ = X86_FEATURE_RDTSCP;
+		*lacks++ = X86_FEATURE_RDPID;
+	}
+	if (!vmx_can(VMX_CPU2, VMX_CPU2_INVPCID))
+		*lacks++ = X86_FEATURE_INVPCID;
+}
+
 /* CPUID says so, but the firmware or the kernel may have said no. */
 static bool has_vmx(void)
 {
@@ -258,6 +307,31 @@ static bool timer_is_wrong(void)
 		if (cpuid_eax(1) == signatures[i])
 			return true;
 	return false;
+}
+
+/* The kernel's own vector for that, which KVM shares: one too many does no harm. */
+static void vmx_notify(int cpu)
+{
+#if LODGE_CAN_POST
+	apic->send_IPI(cpu, POSTED_INTR_VECTOR);
+#endif
+}
+
+/* Who works local APICs: the CPU, if it can and is to, and how much of that. */
+static void probe_apicv(void)
+{
+	struct lodge_backend *b = &lodge_vmx_backend;
+	bool posts = vmx_can(VMX_PIN, VMX_PIN_POSTED_INTERRUPTS);
+
+	if (apicv < 0)
+		apicv = posts;
+	b->delivers = apicv && vmx_can(VMX_CPU2, VMX_CPU2_DIRECT) &&
+		      vmx_can(VMX_CPU2, VMX_CPU2_X2APIC);
+	b->lapic_page = b->delivers && vmx_can(VMX_CPU2, VMX_CPU2_APIC_ACCESSES);
+	lodge_vmx.posts = LODGE_CAN_POST && b->delivers && posts &&
+			  vmx_can(VMX_EXIT, VMX_EXIT_ACK_INTERRUPT);
+	if (lodge_vmx.posts)
+		b->notify = vmx_notify;
 }
 
 static int vmx_probe(void)
@@ -286,16 +360,8 @@ static int vmx_probe(void)
 	if (f->tsc_scaling)
 		lodge_tsc_scaling(VMX_TSC_RATIO_BITS, ~0ull);
 	probe_mitigations();
-	/*
-	 * Not by default where VMX is switched on for each window: on 7.3, in emulation, a
-	 * guest under many interrupts got stuck with it, for a reason yet to be found.
-	 */
-	if (apicv < 0)
-		apicv = vmx_can(VMX_PIN, VMX_PIN_POSTED_INTERRUPTS) && LODGE_HAVE_CR4_UPDATE;
-	lodge_vmx_backend.delivers = apicv && vmx_can(VMX_CPU2, VMX_CPU2_DIRECT) &&
-				     vmx_can(VMX_CPU2, VMX_CPU2_X2APIC);
-	lodge_vmx_backend.lapic_page = lodge_vmx_backend.delivers &&
-				       vmx_can(VMX_CPU2, VMX_CPU2_APIC_ACCESSES);
+	probe_instructions();
+	probe_apicv();
 	lodge_vmx_backend.deadline_timer = vmx_can(VMX_PIN, VMX_PIN_PREEMPTION_TIMER) &&
 					   !timer_is_wrong();
 
@@ -336,6 +402,12 @@ void vmx_fill(struct lodge_vcpu *vcpu)
 		for (i = 0; i < ARRAY_SIZE(vmx->eoi_exits); i++)
 			vmx_write(VMCS_EOI_EXIT_BITMAP0 + 2 * i, vmx->eoi_exits[i]);
 	}
+#if LODGE_CAN_POST
+	if (lodge_vmx.posts) {
+		vmx_write(VMCS_NOTIFICATION_VECTOR, POSTED_INTR_VECTOR);
+		vmx_write(VMCS_POSTED_ADDR, virt_to_phys(vmx->apic_page));
+	}
+#endif
 	vmx_write(VMCS_EPT_POINTER, vmx_eptp(vcpu));
 	if (vmx_can(VMX_CPU2, VMX_CPU2_ENCLS))
 		vmx_write(VMCS_ENCLS_BITMAP, ~0ull);
@@ -422,15 +494,17 @@ static void update_lapic(struct lodge_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct lapic *l = vcpu->lapic;
-	bool x2apic, page;
+	bool direct, x2apic, page;
 
 	if (!l)
 		return;
-	l->direct = lapic_wants_direct(l) && !(vcpu->debug & KVM_GUESTDBG_BLOCKIRQ) &&
-		    !(vcpu->apic_memory & LODGE_APIC_TPR);
-	x2apic = l->direct && lapic_mode(l) == LAPIC_X2APIC;
-	page = l->direct && lapic_wants_page(l) && lodge_backend->lapic_page;
-	vmx_control(vmx, VMX_CPU2, VMX_CPU2_DIRECT, l->direct);
+	direct = lapic_wants_direct(l) && !(vcpu->debug & KVM_GUESTDBG_BLOCKIRQ) &&
+		 !(vcpu->apic_memory & LODGE_APIC_TPR);
+	WRITE_ONCE(l->direct, direct);	/* others look at it */
+	vmx_control(vmx, VMX_PIN, VMX_PIN_POSTED_INTERRUPTS, direct && lodge_vmx.posts);
+	x2apic = direct && lapic_mode(l) == LAPIC_X2APIC;
+	page = direct && lapic_wants_page(l) && lodge_backend->lapic_page;
+	vmx_control(vmx, VMX_CPU2, VMX_CPU2_DIRECT, direct);
 	vmx_control(vmx, VMX_CPU2, VMX_CPU2_X2APIC, x2apic);
 	vmx_control(vmx, VMX_CPU2, VMX_CPU2_APIC_ACCESSES, page);
 	/* "Guidelines for Use of INVEPT": what the CPU cached of the page was without that. */
@@ -519,6 +593,8 @@ static void init_controls(struct lodge_vcpu *vcpu)
 	control[VMX_EXIT] = VMX_EXIT_SAVE_DEBUG | VMX_EXIT_HOST_64 | VMX_EXIT_LOAD_PAT |
 			    VMX_EXIT_LOAD_EFER;
 	control[VMX_ENTRY] = VMX_ENTRY_LOAD_DEBUG | VMX_ENTRY_LOAD_PAT | VMX_ENTRY_LOAD_EFER;
+	if (lodge_vmx.posts)
+		control[VMX_EXIT] |= VMX_EXIT_ACK_INTERRUPT;
 	if (lodge_vmx.perf_global) {
 		control[VMX_EXIT] |= VMX_EXIT_LOAD_PERF_GLOBAL;
 		control[VMX_ENTRY] |= VMX_ENTRY_LOAD_PERF_GLOBAL;
@@ -547,6 +623,8 @@ static int vmx_vcpu_create(struct lodge_vcpu *vcpu)
 	vmx->vmcs_pa = virt_to_phys(vmx->vmcs);
 	vmx->sw.gpr = vcpu->st.gpr;
 	vmx->sw.verw = lodge_vmx.verw;
+	if (vcpu->lapic && lodge_vmx.posts)
+		vcpu->lapic->pid = vmx->apic_page;
 	init_controls(vcpu);
 	return 0;
 }
@@ -581,10 +659,6 @@ static int vmx_get_msr(struct lodge_vcpu *vcpu, u32 index, u64 *data)
 		*data = FEAT_CTL_LOCKED;	/* no nested virtualization */
 		return 0;
 	case MSR_IA32_DEBUGCTLMSR:
-	case MSR_IA32_LASTBRANCHFROMIP:
-	case MSR_IA32_LASTBRANCHTOIP:
-	case MSR_IA32_LASTINTFROMIP:
-	case MSR_IA32_LASTINTTOIP:
 		*data = 0;	/* BTF and LBR are not virtualized */
 		return 0;
 	}
@@ -637,7 +711,7 @@ struct lodge_backend lodge_vmx_backend __ro_after_init = {
 	},
 	.microcode = 0x100000000,
 	.mcg_cap = MCG_CMCI_P,
-	.tsc_aux_reserved = GENMASK_ULL(63, 32),
+	.half_reserved = GENMASK_ULL(63, 32),
 	.keeps_pdptes = true,	/* Intel SDM volume 3, "Checks on Guest PDPTEs" */
 	.vcpu_size = sizeof(struct vmx_vcpu),
 	.probe = vmx_probe,

@@ -53,7 +53,8 @@ struct vmx_vcpu {
 	void *vmcs;
 	u64 vmcs_pa;
 	void *msr_bitmap;
-	void *apic_page;	/* its TPR is the guest's CR8, unless the LAPIC is ->direct */
+	/* Its TPR is the guest's CR8, unless the LAPIC is ->direct; in front is lapic->pid. */
+	void *apic_page;
 	u64 *pml;		/* where the CPU notes pages that the guest writes, or NULL */
 	struct vmx_switch sw;
 	struct vmx_host host;
@@ -75,11 +76,13 @@ struct vmx_vcpu {
 	/* In the VMCS, as of the last exit. */
 	u64 rip, rsp, rflags;
 	u32 interruptibility;
+	u64 exit_was_fault_like;	/* or 0: "pending debug exceptions" may not be clear */
 	u32 tpr_threshold;
 	u64 tsc_ratio;
 	u64 dr7;
 
 	u32 exit_interruption;	/* of an exit because of an exception */
+	u8 host_vector;		/* ... of an interrupt: the CPU took it from the host's APIC */
 	u64 kernel_gs_base;	/* the guest's, while it is not in the CPU */
 	bool msrs_changed;	/* the CPU must be given STAR and the like */
 	bool drs_loaded;	/* the guest's debug registers are in the CPU */
@@ -113,6 +116,7 @@ struct vmx_features {
 	u32 revision;
 	u32 allowed1[VMX_NR_CONTROLS];	/* bits that may be 1 */
 	u32 allowed0[VMX_NR_CONTROLS];	/* bits that must be 1 */
+	u64 basic, misc;	/* the MSR; VMX_MISC_USED of it */
 	u64 cr0_fixed1, cr4_fixed0, cr4_fixed1;
 	u64 ept_caps;
 	bool ept_ad;
@@ -121,6 +125,7 @@ struct vmx_features {
 	bool pebs;		/* ... which is too late for a record on its way */
 	bool split_lock;	/* the host has them raise #AC, in guests, too */
 	bool tsc_scaling;
+	bool posts;		/* a LAPIC may have a ->pid */
 	u8 timer_rate;		/* the preemption timer ticks as this bit of the TSC changes */
 	bool io_info;		/* VMCS_EXIT_INSN_INFO tells of INS and OUTS */
 	bool empty_soft_event;	/* a soft interrupt of no length can be injected */
@@ -170,25 +175,37 @@ static inline void vmx_control(struct vmx_vcpu *vmx, enum vmx_control which, u32
 /* vmx/entry.S: interrupts off, the VMCS current. */
 asmlinkage void lodge_vmx_switch(struct vmx_switch *sw);
 extern char lodge_vmx_exited[];
+/* ... what follows an interrupt of the host, whose gate has @handler. Interrupts off. */
+asmlinkage void lodge_vmx_host_interrupt(unsigned long handler);
 
 /* vmx/cpu.c */
+bool vmx_cpu_fits(void);
 int vmx_alloc_cpus(void);
 void vmx_free_cpus(void);
 int vmx_cpu_on(unsigned int cpu, bool share);
 void vmx_cpu_off(unsigned int cpu);
 /* Preemption off, interrupts on: no CPU but @here (-1: none) has the VMCS in its cache. */
 void vmx_call_in(struct vmx_vcpu *vmx, int here);
+bool vmx_acquire_anew(struct vmx_vcpu *vmx);
 /*
  * After that: makes the VMCS current on this CPU, and gives the CPU back as it was.
  * Interrupts off from before the first to after the second. False: the CPU is not to be
  * had. @keep: this is vcpu->cpu, where the VMCS may stay.
  */
-bool vmx_acquire(struct vmx_vcpu *vmx);
+static inline bool vmx_acquire(struct vmx_vcpu *vmx)
+{
+	const struct vmx_cpu *vc = this_cpu_ptr(&lodge_vmx_cpu);
+
+	return likely(vc->kept && vc->loaded == vmx) || vmx_acquire_anew(vmx);
+}
+
 void vmx_release(struct vmx_vcpu *vmx, bool keep);
 
 /* vmx/host.c: in the window */
 void vmx_host_open(struct lodge_vcpu *vcpu);
 void vmx_host_close(struct lodge_vcpu *vcpu);
+/* ... and after it: has the host take the interrupt that the exit took from its APIC. */
+void vmx_host_interrupt(struct vmx_host *h, u8 vector);
 /* The guest's system-call MSRs into the CPU, after they changed. */
 void vmx_load_msrs(struct lodge_vcpu *vcpu);
 

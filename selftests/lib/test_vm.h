@@ -22,6 +22,19 @@
 
 #include "types.h"
 
+/* Newer than the headers may be. */
+#ifndef KVM_CAP_PRE_FAULT_MEMORY
+#define KVM_CAP_PRE_FAULT_MEMORY	236
+struct kvm_pre_fault_memory {
+	__u64 gpa;
+	__u64 size;
+	__u64 flags;
+	__u64 padding[5];
+};
+
+#define KVM_PRE_FAULT_MEMORY	_IOWR(KVMIO, 0xd5, struct kvm_pre_fault_memory)
+#endif
+
 /*
  * The guest's physical memory. Slot 0 holds all of this; the test program's
  * own image (code and data, linked at fixed addresses) is copied to the same
@@ -146,6 +159,8 @@ void vcpu_setup_long(struct test_vcpu *vcpu, void (*fn)(u64),
 		     u64 arg);
 void vcpu_setup_long_stack(struct test_vcpu *vcpu, void (*fn)(u64), u64 arg,
 			   u64 stack);
+/* Out of stage 2 and back with its old content, on another page; up to two pages. */
+void vm_drop(struct test_vm *vm, u64 gpa, size_t size);
 void vm_place(struct test_vm *vm, u64 gpa, const void *start,
 	      const void *end);
 
@@ -176,6 +191,8 @@ void vcpu_run_to_done_at(struct test_vcpu *vcpu, const char *file, int line);
 void *io_data(struct test_vcpu *vcpu);
 /* A counter of KVM_GET_STATS_FD. */
 u64 vcpu_stat(struct test_vcpu *vcpu, const char *name);
+/* The file that has it as eight bytes at offset *@at, for who must be quick. */
+int vcpu_stat_open(struct test_vcpu *vcpu, const char *name, long *at);
 const char *exit_name(u32 reason);
 void dump_exit(struct test_vcpu *vcpu);
 void host_signal_noop(int sig);

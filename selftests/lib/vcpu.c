@@ -375,7 +375,7 @@ u32 vcpu_run_to_out32(struct test_vcpu *vcpu, u16 port)
 	return *(u32 *)io_data(vcpu);
 }
 
-u64 vcpu_stat(struct test_vcpu *vcpu, const char *name)
+int vcpu_stat_open(struct test_vcpu *vcpu, const char *name, long *at)
 {
 	int fd = vcpu_ioctl(vcpu, KVM_GET_STATS_FD, 0);
 	struct kvm_stats_header header;
@@ -383,7 +383,6 @@ u64 vcpu_stat(struct test_vcpu *vcpu, const char *name)
 		struct kvm_stats_desc desc;
 		char bytes[256];
 	} u;
-	u64 value = 0;
 	u32 i, each;
 
 	if (pread(fd, &header, sizeof(header), 0) != sizeof(header))
@@ -396,9 +395,20 @@ u64 vcpu_stat(struct test_vcpu *vcpu, const char *name)
 		if (!strcmp(u.bytes + sizeof(u.desc), name))
 			break;
 	}
-	if (i == header.num_desc ||
-	    pread(fd, &value, sizeof(value), header.data_offset + u.desc.offset) != sizeof(value))
+	if (i == header.num_desc)
 		TEST_DIE("nothing counts %s", name);
+	*at = header.data_offset + u.desc.offset;
+	return fd;
+}
+
+u64 vcpu_stat(struct test_vcpu *vcpu, const char *name)
+{
+	u64 value = 0;
+	long at;
+	int fd = vcpu_stat_open(vcpu, name, &at);
+
+	if (pread(fd, &value, sizeof(value), at) != sizeof(value))
+		TEST_DIE("read: %m");
 	close(fd);
 	return value;
 }

@@ -241,6 +241,19 @@ void vm_irq_line(struct test_vm *vm, u32 gsi, u32 level)
 	vm_ioctl(vm, KVM_IRQ_LINE, &irq);
 }
 
+void vm_drop(struct test_vm *vm, u64 gpa, size_t size)
+{
+	char save[2 * TEST_PAGE_SIZE];
+	void *p = vm_ptr(vm, gpa);
+
+	if (size > sizeof(save))
+		TEST_DIE("more than two pages");
+	memcpy(save, p, size);
+	if (madvise(p, size, MADV_DONTNEED))
+		TEST_DIE("madvise: %m");
+	memcpy(p, save, size);
+}
+
 void vm_place(struct test_vm *vm, u64 gpa, const void *start,
 	      const void *end)
 {

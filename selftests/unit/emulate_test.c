@@ -762,6 +762,122 @@ static void test_prefixes(void)
 	CHECK(insn.segment == EMUL_SS);
 }
 
+/* One access to memory that is everywhere: loads give @moved_value. */
+static struct emul_access moved;
+static u64 moved_value;
+static unsigned int moves;
+
+static int move_read(void *opaque, const struct emul_access *access, void *buf)
+{
+	(void)opaque;
+	moved = *access;
+	moves++;
+	memcpy(buf, &moved_value, access->size);
+	return EMUL_DONE;
+}
+
+static int move_write(void *opaque, const struct emul_access *access, const void *buf)
+{
+	(void)opaque;
+	moved = *access;
+	moves++;
+	moved_value = 0;
+	memcpy(&moved_value, buf, access->size);
+	return EMUL_DONE;
+}
+
+/* What emul_is_move() says of @bytes is what emul_execute() does; true if it is a move. */
+static bool move_is_right(const u8 *bytes)
+{
+	static const struct emul_ops ops = { .read = move_read, .write = move_write };
+	const u64 load = 0x8182838485868788;
+	struct emul_move move;
+	struct emul_insn insn;
+	struct emul_regs regs;
+	unsigned int i;
+
+	start(EMUL_MODE_64);
+	m.ctxt.ops = &ops;
+	for (i = 0; i < EMUL_NR_GPR; i++)
+		m.regs.gpr[i] = 0x1122334400 + 0x01010203 * i;
+	regs = m.regs;
+	if (emul_decode(&insn, bytes, EMUL_MAX_INSN_BYTES, EMUL_MODE_64) <= 0 ||
+	    !emul_is_move(&insn, &regs, &move))
+		return false;
+	moves = 0;
+	moved_value = load;
+	if (emul_execute(&m.ctxt, &insn) == EMUL_EXCEPTION) {
+		/* The CPU would have raised it, too. */
+		CHECK(!moves && !emul_is_canonical(&m.ctxt, move.linear));
+		return true;
+	}
+	CHECK(moves == 1);
+	CHECK(moved.linear == move.linear && moved.size == move.size);
+	CHECK(move.write == !!(moved.flags & EMUL_ACCESS_WRITE));
+	if (move.write)
+		CHECK(move.value == moved_value);
+	else
+		emul_finish_load(&insn, &regs, load & size_mask(move.size));
+	regs.rip += insn.length;
+	CHECK(!memcmp(&regs, &m.regs, sizeof(regs)));
+	return true;
+}
+
+/* All forms of an address, with each REX and without, and of 16, 32 and 64 bits. */
+static unsigned int count_moves(bool map_0f, u8 opcode)
+{
+	u8 bytes[EMUL_MAX_INSN_BYTES + 1];
+	unsigned int modrm, sib, rex, prefix, n, count = 0;
+
+	for (modrm = 0; modrm < 256; modrm++)
+		for (sib = 0; sib < 256; sib += 5)
+			for (rex = 0x3f; rex < 0x50; rex++)
+				for (prefix = 0; prefix < 3; prefix++) {
+					n = 0;
+					memset(bytes, 0x91, sizeof(bytes));
+					if (prefix)
+						bytes[n++] = prefix == 1 ? 0x66 : 0x67;
+					if (rex >= 0x40)
+						bytes[n++] = rex;
+					if (map_0f)
+						bytes[n++] = 0x0f;
+					bytes[n++] = opcode;
+					bytes[n++] = modrm;
+					bytes[n] = sib;
+					count += move_is_right(bytes);
+				}
+	return count;
+}
+
+static void test_moves(void)
+{
+	const unsigned int each = 52 * 17 * 3;	/* SIBs, REX and none, prefixes */
+
+	CHECK(count_moves(false, 0x88) == each * 192);
+	CHECK(count_moves(false, 0x89) == each * 192);
+	CHECK(count_moves(false, 0x8a) == each * 192);
+	CHECK(count_moves(false, 0x8b) == each * 192);
+	CHECK(count_moves(true, 0xb6) == each * 192);
+	CHECK(count_moves(true, 0xb7) == each * 192);
+	/* /0 only. */
+	CHECK(count_moves(false, 0xc6) == each * 24);
+	CHECK(count_moves(false, 0xc7) == each * 24);
+	/* With the address in place of ModRM. */
+	CHECK(count_moves(false, 0xa0) == each * 256);
+	CHECK(count_moves(false, 0xa1) == each * 256);
+	CHECK(count_moves(false, 0xa2) == each * 256);
+	CHECK(count_moves(false, 0xa3) == each * 256);
+	/* MOV to a register or from a segment, LEA, ADD, MOVSX, XCHG: not these. */
+	CHECK(!count_moves(false, 0xb8) && !count_moves(false, 0x8c) &&
+	      !count_moves(false, 0x8d) && !count_moves(false, 0x01) &&
+	      !count_moves(true, 0xbe) && !count_moves(false, 0x87));
+
+	CHECK(!move_is_right(BYTES(0x64, 0x8b, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)));
+	CHECK(!move_is_right(BYTES(0x65, 0x8b, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)));
+	CHECK(!move_is_right(BYTES(0xf0, 0x89, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)));
+	CHECK(move_is_right(BYTES(0x3e, 0x8b, 0x03, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)));
+}
+
 static const struct {
 	const char *name;
 	void (*function)(void);
@@ -797,6 +913,7 @@ static const struct {
 	{ "vector state enabled", test_vector_enabled },
 	{ "vector moves and MMIO", test_vector_mmio },
 	{ "no-ops", test_no_ops },
+	{ "moves that need no executor", test_moves },
 };
 
 int main(void)

@@ -42,6 +42,7 @@ typedef int64_t s64;
 #define min(a, b)		((a) < (b) ? (a) : (b))
 #define max(a, b)		((a) > (b) ? (a) : (b))
 #define min_t(type, a, b)	min((type)(a), (type)(b))
+#define clamp_t(type, v, a, b)	min(max((type)(v), (type)(a)), (type)(b))
 #define max_t(type, a, b)	max((type)(a), (type)(b))
 #define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
@@ -49,7 +50,9 @@ typedef int64_t s64;
 #define smp_store_release(p, v)	__atomic_store_n(p, v, __ATOMIC_RELEASE)
 #define smp_mb__after_atomic()	__sync_synchronize()
 #define smp_mb()		__sync_synchronize()
+#define smp_rmb()		__sync_synchronize()
 #define xchg(p, v)		__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
+#define cmpxchg(p, old, new)	__sync_val_compare_and_swap(p, old, new)
 
 /* Keeps the index's range check honest: an index out of range aborts. */
 #define array_index_nospec(index, size) ({		\

@@ -42,6 +42,11 @@ static void kick(struct lapic *l)
 	cpu_of(l)->kicks++;
 }
 
+static void notify(struct lapic *l)
+{
+	cpu_of(l)->notes++;
+}
+
 static void event(struct lapic *l, enum lapic_event event, u8 vector)
 {
 	cpu_of(l)->events[event]++;
@@ -49,10 +54,12 @@ static void event(struct lapic *l, enum lapic_event event, u8 vector)
 		cpu_of(l)->sipi_vector = vector;
 }
 
-static u64 tsc_to_ns(struct lapic *l, u64 tsc)
+static u64 ns_until(struct lapic *l, u64 tsc)
 {
+	u64 now = lodge_now() + m.tsc_offset;
+
 	(void)l;
-	return tsc > m.tsc_offset ? tsc - m.tsc_offset : 0;
+	return tsc > now ? tsc - now : 0;
 }
 
 static void eoi_exit(struct lapic *l, u8 vector)
@@ -72,8 +79,9 @@ static void gsi_acked(struct irqchip *ic, u32 gsi)
 
 static const struct irqchip_ops ops = {
 	.kick = kick,
+	.notify = notify,
 	.event = event,
-	.tsc_to_ns = tsc_to_ns,
+	.ns_until = ns_until,
 	.eoi_exit = eoi_exit,
 	.gsi_acked = gsi_acked,
 };
@@ -197,7 +205,7 @@ void clear_irr(void)
 
 void outb(u16 port, u8 value)
 {
-	EQ(irqchip_io_write(&m.ic, port, 1, &value), 0);
+	EQ(irqchip_io_write(&m.ic, port, 1, value), 0);
 }
 
 u8 inb(u16 port)

@@ -43,7 +43,7 @@ void check_failed(const char *file, int line, const char *what, long long got,
 struct cpu {
 	struct lapic lapic;
 	unsigned char regs[4096] __attribute__((aligned(4096)));
-	int kicks;
+	int kicks, notes;
 	int events[5];		/* by enum lapic_event */
 	u8 sipi_vector;
 	int eoi_exits;

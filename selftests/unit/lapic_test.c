@@ -583,12 +583,109 @@ static void tsc_deadline(void)
 	/* Zero disarms. */
 	lapic_set_tsc_deadline(l, lodge_now() + m.tsc_offset + 500);
 	lapic_set_tsc_deadline(l, 0);
+	env_advance(1000);
+	EQ(take(0), -1);
 	EQ(env_timers_queued(), 0);
 	/* The guest's clock is moved ahead. */
 	lapic_set_tsc_deadline(l, lodge_now() + m.tsc_offset + 500);
 	m.tsc_offset += 400;
 	lapic_tsc_changed(l);
 	env_advance(100);
+	EQ(take(0), 0x31);
+	machine_stop();
+}
+
+/* The host's timer stays where it is for a later one, and moves for an earlier one. */
+static void moved_deadline(void)
+{
+	struct lapic *l = cpu_lapic(0);
+	u64 start;
+
+	machine_start(IRQCHIP_KERNEL, 1);
+	apic_write(0, LAPIC_LVTT, LVTT_DEADLINE | 0x31);
+	start = lodge_now();
+	lapic_set_tsc_deadline(l, start + 500);
+	lapic_set_tsc_deadline(l, start + 900);
+	lapic_set_tsc_deadline(l, start + 700);
+	EQ(env_timers_queued(), 1);
+	EQ(l->armed, start + 500);
+	env_advance(699);
+	EQ(take(0), -1);
+	EQ(lapic_get_tsc_deadline(l), start + 700);
+	EQ(l->armed, start + 700);
+	env_advance(1);
+	EQ(take(0), 0x31);
+	lapic_eoi(l);
+	EQ(lapic_get_tsc_deadline(l), 0);
+	EQ(env_timers_queued(), 0);
+
+	start = lodge_now();
+	lapic_set_tsc_deadline(l, start + 500);
+	lapic_set_tsc_deadline(l, start + 100);
+	EQ(env_timers_queued(), 1);
+	env_advance(100);
+	EQ(take(0), 0x31);
+	lapic_eoi(l);
+	env_advance(1000);
+	EQ(take(0), -1);
+
+	/* Armed again while the timer of one that was taken back runs. */
+	start = lodge_now();
+	lapic_set_tsc_deadline(l, start + 500);
+	lapic_set_tsc_deadline(l, 0);
+	lapic_set_tsc_deadline(l, start + 600);
+	env_advance(599);
+	EQ(take(0), -1);
+	env_advance(1);
+	EQ(take(0), 0x31);
+	lapic_eoi(l);
+
+	/* Another mode takes the host's timer away. */
+	lapic_set_tsc_deadline(l, lodge_now() + 500);
+	lapic_set_tsc_deadline(l, 0);
+	apic_write(0, LAPIC_LVTT, LVTT_PERIODIC | 0x31);
+	EQ(env_timers_queued(), 0);
+	machine_stop();
+}
+
+/* Early by what it takes into the guest, as was learned; and never earlier than the most. */
+static void advanced_deadline(void)
+{
+	struct lapic *l = cpu_lapic(0);
+	u64 deadline;
+	int i;
+
+	machine_start(IRQCHIP_KERNEL, 1);
+	apic_write(0, LAPIC_LVTT, LVTT_DEADLINE | 0x31);
+	l->advance = 100;
+	deadline = lodge_now() + 500;
+	lapic_set_tsc_deadline(l, deadline);
+	env_advance(399);
+	EQ(take(0), -1);
+	env_advance(1);
+	EQ(lapic_given_deadline(l, 0x30), 0);
+	EQ(lapic_given_deadline(l, 0x31), deadline);
+	EQ(lapic_given_deadline(l, 0x31), 0);
+	EQ(take(0), 0x31);
+	lapic_eoi(l);
+
+	lapic_deadline_was(l, 80);
+	EQ(l->advance, 120);
+	lapic_deadline_was(l, -40);
+	EQ(l->advance, 110);
+	lapic_deadline_was(l, 1000000);
+	EQ(l->advance, 110);
+	for (i = 0; i < 10; i++)
+		lapic_deadline_was(l, LAPIC_MAX_ADVANCE_NS);
+	EQ(l->advance, LAPIC_MAX_ADVANCE_NS);
+	for (i = 0; i < 10; i++)
+		lapic_deadline_was(l, -LAPIC_MAX_ADVANCE_NS);
+	EQ(l->advance, 0);
+
+	/* Nearer than that: at once. */
+	l->advance = 1000;
+	lapic_set_tsc_deadline(l, lodge_now() + 500);
+	EQ(env_timers_queued(), 0);
 	EQ(take(0), 0x31);
 	machine_stop();
 }
@@ -920,6 +1017,54 @@ static void direct_delivery(void)
 	machine_stop();
 }
 
+/* One that takes them in the guest, too: not those whose end has to be known. */
+static void posted_delivery(void)
+{
+	struct apic_irq level = { .vector = 0x52, .level = true, .assert = true };
+	struct lapic_posts pid = {};
+	struct lapic *l = cpu_lapic(1);
+
+	machine_start(IRQCHIP_KERNEL, 2);
+	l->posts = true;
+	l->pid = &pid;
+	send_ipi(0, 1, 0x31);
+	EQ(pid.on, 0);
+	EQ(m.cpu[1].kicks, 1);
+	l->direct = true;
+	send_ipi(0, 1, 0x41);
+	send_ipi(0, 1, 0xf2);
+	EQ(pid.on, 1);
+	EQ(pid.requests[1], BIT_ULL(1));
+	EQ(pid.requests[3], BIT_ULL(0xf2 - 192));
+	EQ(m.cpu[1].notes, 1);
+	EQ(m.cpu[1].kicks, 1);
+	CHECK(l->irr_pending);
+	EQ(lapic_accept(l, &level), 1);
+	EQ(pid.requests[1], BIT_ULL(1));
+	EQ(m.cpu[1].kicks, 2);
+
+	/* As the CPU does it; then there is nothing to collect but what was not posted there. */
+	pid.on = 0;
+	pid.requests[1] = 0;
+	pid.requests[3] = 0;
+	send_ipi(0, 1, 0x42);
+	EQ(m.cpu[1].notes, 2);
+	lapic_collect(l);
+	EQ(pid.on, 0);
+	EQ(pid.requests[1], 0);
+	EQ(lapic_reg(l, LAPIC_IRR + 0x10), BIT(0x31 & 31));
+	EQ(lapic_reg(l, LAPIC_IRR + 0x20), BIT(0x42 & 31) | BIT(0x52 & 31));
+	EQ(lapic_reg(l, LAPIC_IRR + 0x70), 0);
+
+	/* It waits for a vCPU that is asleep. */
+	send_ipi(0, 1, 0x91);
+	l->direct = false;
+	EQ(lapic_highest_pending(l), 0x91);
+	l->posts = false;
+	l->pid = NULL;
+	machine_stop();
+}
+
 static const struct test tests[] = {
 	TEST(power_up_state),
 	TEST(init_keeps_base_and_id),
@@ -942,6 +1087,8 @@ static const struct test tests[] = {
 	TEST(minimum_period),
 	TEST(mode_switches),
 	TEST(tsc_deadline),
+	TEST(moved_deadline),
+	TEST(advanced_deadline),
 	TEST(base_transitions),
 	TEST(x2apic_ids),
 	TEST(x2apic_msrs),
@@ -951,6 +1098,7 @@ static const struct test tests[] = {
 	TEST(state_in_x2apic),
 	TEST(garbage_state),
 	TEST(direct_delivery),
+	TEST(posted_delivery),
 };
 
 MAIN(tests)

@@ -445,7 +445,7 @@ static void odd_widths_and_ports(void)
 	u32 value = 0xffffffff;
 
 	start();
-	EQ(irqchip_io_write(&m.ic, 0x21, 2, &value), 0);
+	EQ(irqchip_io_write(&m.ic, 0x21, 2, value), 0);
 	EQ(inb(0x21), 0);
 	EQ(irqchip_io_read(&m.ic, 0x21, 4, &value), 0);
 	EQ(value, 0);

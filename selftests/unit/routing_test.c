@@ -187,7 +187,7 @@ static void creation(void)
 	/* Pins belong to user space's controllers. */
 	EQ(set(&e, 1), -EINVAL);
 	EQ(irqchip_io_read(&m.ic, 0x20, 1, &port), -EOPNOTSUPP);
-	EQ(irqchip_io_write(&m.ic, 0x21, 1, &port), -EOPNOTSUPP);
+	EQ(irqchip_io_write(&m.ic, 0x21, 1, port), -EOPNOTSUPP);
 	EQ(irqchip_mmio_write(&m.ic, IOAPIC_DEFAULT_BASE, 1, &port), -EOPNOTSUPP);
 	EQ(irqchip_send_msi(&m.ic, 0xfee00000, 0, 0x30), 0);
 	machine_stop();
