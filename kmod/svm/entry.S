@@ -91,6 +91,7 @@ SYM_FUNC_START(lodge_svm_switch)
 	mov	8(%rsp), %rax
 	mov	SW_GPR(%rax), %rdi
 	SAVE_GUEST_GPRS
+	CLEAR_GUEST_GPRS
 
 	mov	(%rsp), %rbx
 	mov	SW_HOST_PA(%rbx), %rax
@@ -124,8 +125,6 @@ SYM_FUNC_START(lodge_svm_switch)
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_BUG_IBPB_NO_RET
 #endif
 4:
-
-	CLEAR_GUEST_GPRS
 
 	cli
 	stgi

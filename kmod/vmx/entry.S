@@ -108,7 +108,9 @@ SYM_INNER_LABEL_ALIGN(lodge_vmx_exited, SYM_L_GLOBAL)
 	mov	8(%rsp), %rdi
 	mov	SW_GPR(%rdi), %rdi
 	mov	%rax, GPR_RAX(%rdi)
+	xor	%eax, %eax
 	SAVE_GUEST_GPRS
+	CLEAR_GUEST_GPRS
 
 	/*
 	 * The guest's return addresses must not steer the host's returns. With enhanced
@@ -139,9 +141,6 @@ SYM_INNER_LABEL_ALIGN(lodge_vmx_exited, SYM_L_GLOBAL)
 	call	lodge_vmx_clear_bhb
 7:
 #endif
-
-	xor	%eax, %eax
-	CLEAR_GUEST_GPRS
 
 	pop	%rdi
 	pop	%rbx
