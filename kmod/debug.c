@@ -18,6 +18,7 @@
 #include "kernel_compat.h"
 #include "backend.h"
 #include "debug.h"
+#include "events.h"
 #include "exits.h"
 #include "memory.h"
 #include "state.h"
@@ -207,10 +208,8 @@ int lodge_exit_db(struct lodge_vcpu *vcpu, u64 bits, bool own)
 
 int lodge_exit_exception(struct lodge_vcpu *vcpu, u8 vector, u32 error, u64 addr)
 {
-	/* Intel SDM volume 3, "Exception and Interrupt Reference". */
-	const u32 has_error = BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) |
-			      BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_AC) |
-			      BIT(21) | BIT(29) | BIT(30);
+	/* ... and #CP, #VC and #SX. */
+	const u32 has_error = LODGE_HAVE_ERROR_CODE | BIT(21) | BIT(29) | BIT(30);
 	u64 next;
 
 	switch (vector) {

@@ -3,7 +3,19 @@
 #ifndef LODGE_EVENTS_H
 #define LODGE_EVENTS_H
 
+#include <linux/bits.h>
+#include <asm/trapnr.h>
+
 #include "vcpu.h"
+
+/*
+ * The exceptions that push an error code and that a guest can meet by itself: Intel SDM
+ * volume 3, "Exception and Interrupt Reference".
+ */
+#define LODGE_HAVE_ERROR_CODE \
+	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) | \
+	 BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC))
+
 
 /* Something is to be injected or repeated, or a source must be looked at again. */
 static inline bool lodge_events_due(const struct lodge_vcpu *vcpu)

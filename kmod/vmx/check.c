@@ -15,6 +15,7 @@
 
 #include "../kernel_compat.h"
 #include "../check.h"
+#include "../events.h"
 #include "../state.h"
 #include "vmx.h"
 
@@ -88,8 +89,6 @@ static unsigned int check_controls(struct lodge_vcpu *vcpu)
 /* "VM-Entry Control Fields": the event to be injected. */
 static unsigned int check_event(struct lodge_vcpu *vcpu)
 {
-	/* Those of HAS_ERROR_CODE in vmx/run.c */
-	const u32 errors = BIT(8) | BIT(10) | BIT(11) | BIT(12) | BIT(13) | BIT(14) | BIT(17);
 	u32 event = vmx_read(VMCS_ENTRY_INTERRUPTION);
 	u32 blocked = vmx_read(VMCS_GUEST_INTERRUPTIBILITY);
 	u32 type = VMX_EVENT_TYPE_OF(event), vector = event & VMX_EVENT_VECTOR;
@@ -99,7 +98,8 @@ static unsigned int check_event(struct lodge_vcpu *vcpu)
 
 	if (!(event & VMX_EVENT_VALID))
 		return 0;
-	wants_error = type == VMX_TYPE_EXCEPTION && vector < 32 && (errors & BIT(vector)) &&
+	wants_error = type == VMX_TYPE_EXCEPTION && vector < 32 &&
+		      (LODGE_HAVE_ERROR_CODE & BIT(vector)) &&
 		      (vmx_read(VMCS_GUEST_CR0) & X86_CR0_PE);
 	RULE(type != 1 && type != 7, "event of a reserved type");
 	RULE(type != VMX_TYPE_NMI || vector == X86_TRAP_NMI, "NMI with another vector");

@@ -716,11 +716,6 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 	take_exit(vcpu);
 }
 
-/* Exceptions that push an error code: "Exception and Interrupt Reference". */
-#define HAS_ERROR_CODE	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | \
-			 BIT(X86_TRAP_SS) | BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | \
-			 BIT(X86_TRAP_AC))
-
 /*
  * Common code marked one event in vcpu->ev as injected. "Checks on VM-Execution Control
  * Fields": an exception that has an error code must be given one in protected mode, and
@@ -741,7 +736,7 @@ void vmx_inject(struct lodge_vcpu *vcpu)
 			inject |= VMX_EVENT_TYPE(VMX_TYPE_SOFT_EXCEPTION);
 		} else {
 			inject |= VMX_EVENT_TYPE(VMX_TYPE_EXCEPTION);
-			if ((BIT(ev->ex.vector) & HAS_ERROR_CODE) &&
+			if ((BIT(ev->ex.vector) & LODGE_HAVE_ERROR_CODE) &&
 			    (vcpu->st.cr0 & X86_CR0_PE)) {
 				inject |= VMX_EVENT_ERROR;
 				vmx_write(VMCS_ENTRY_ERROR_CODE,
