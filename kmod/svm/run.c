@@ -3,12 +3,10 @@
  * SVM: the window and the world switch. Called by kmod/run.c with interrupts off on
  * the CPU that runs the guest, by the vCPU's thread.
  */
-#include <linux/hw_breakpoint.h>
 #include <linux/io.h>
 #include <linux/mem_encrypt.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
-#include <asm/nospec-branch.h>
 #include <asm/spec-ctrl.h>
 #include <uapi/asm/svm.h>
 
@@ -18,13 +16,6 @@
 #include "../debug.h"
 #include "../events.h"
 #include "svm.h"
-
-/* The kernel's decision to use it; newer ones have only "the CPU can". */
-#ifdef X86_FEATURE_USE_IBPB
-#define LODGE_FEATURE_IBPB	X86_FEATURE_USE_IBPB
-#else
-#define LODGE_FEATURE_IBPB	X86_FEATURE_IBPB
-#endif
 
 /* svm/entry.S knows these offsets by number. */
 static_assert(offsetof(struct svm_switch, guest_pa) == 8);
@@ -71,10 +62,7 @@ static void svm_load_drs(struct lodge_vcpu *vcpu)
 
 	const u64 *dr = vcpu->debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->dbg.dr : vcpu->st.dr;
 
-	set_debugreg(dr[0], 0);
-	set_debugreg(dr[1], 1);
-	set_debugreg(dr[2], 2);
-	set_debugreg(dr[3], 3);
+	lodge_load_breakpoints(dr);
 	svm->drs_loaded = true;
 	/* Under a debugger the guest's accesses exit, and reach vcpu->st. */
 	if (!vcpu->debug)
@@ -88,45 +76,8 @@ static void svm_unload_drs(struct lodge_vcpu *vcpu)
 	svm->drs_loaded = false;
 	if (vcpu->debug)
 		return;
-	get_debugreg(vcpu->st.dr[0], 0);
-	get_debugreg(vcpu->st.dr[1], 1);
-	get_debugreg(vcpu->st.dr[2], 2);
-	get_debugreg(vcpu->st.dr[3], 3);
+	lodge_read_breakpoints(vcpu->st.dr);
 	svm_intercept_drs(svm, true);
-}
-
-/*
- * #VMEXIT leaves DR7 disabled and DR6 as the guest had it. The host's own breakpoints
- * must be there again before anything of the host runs that they may watch.
- */
-static void svm_save_host_drs(struct svm_vcpu *svm)
-{
-	svm->host_drs_saved = hw_breakpoint_active();
-	if (!svm->host_drs_saved)
-		return;
-	get_debugreg(svm->host_dr[0], 0);
-	get_debugreg(svm->host_dr[1], 1);
-	get_debugreg(svm->host_dr[2], 2);
-	get_debugreg(svm->host_dr[3], 3);
-	get_debugreg(svm->host_dr6, 6);
-	get_debugreg(svm->host_dr7, 7);
-	set_debugreg(0ul, 7);
-}
-
-static void svm_restore_host_drs(struct svm_vcpu *svm)
-{
-	if (!svm->host_drs_saved) {
-		/* No breakpoint of the host: only DR6 must not show the guest's. */
-		if (svm->vmcb->save.dr6 != DR6_RESERVED)
-			set_debugreg((unsigned long)DR6_RESERVED, 6);
-		return;
-	}
-	set_debugreg(svm->host_dr[0], 0);
-	set_debugreg(svm->host_dr[1], 1);
-	set_debugreg(svm->host_dr[2], 2);
-	set_debugreg(svm->host_dr[3], 3);
-	set_debugreg(svm->host_dr6, 6);
-	set_debugreg(svm->host_dr7, 7);
 }
 
 /* The guest enabled a breakpoint, or user space did on its behalf. */
@@ -158,20 +109,8 @@ void svm_window_open(struct lodge_vcpu *vcpu)
 	svm->sw.host_pa = sc->host_pa;
 	asm volatile("vmsave %0" :: "a" (svm->sw.host_pa) : "memory");
 
-	/* One vCPU's branch history must not steer another's (Spectre v2). */
-	if (unlikely(sc->last_vcpu != vcpu)) {
-		sc->last_vcpu = vcpu;
-		if (boot_cpu_has(LODGE_FEATURE_IBPB))
-			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
-	}
-
-#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
-	/* The guest's branch history must not steer the VMM (VMSCAPE): at its next entry. */
-	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
-		this_cpu_write(x86_ibpb_exit_to_user, true);
-#endif
-
-	svm_save_host_drs(svm);
+	lodge_branch_barriers(&sc->last_vcpu, vcpu);
+	lodge_save_host_drs(&svm->host_drs);
 	if (unlikely(vcpu->dr_touched || svm_drs_in_use(vcpu))) {
 		svm_load_drs(vcpu);
 		vcpu->dr_touched = false;
@@ -202,7 +141,8 @@ void svm_window_close(struct lodge_vcpu *vcpu)
 
 	if (unlikely(svm->drs_loaded))
 		svm_unload_drs(vcpu);
-	svm_restore_host_drs(svm);
+	/* #VMEXIT leaves DR7 disabled and DR6 as the guest had it. */
+	lodge_restore_host_drs(&svm->host_drs, svm->vmcb->save.dr6 != DR6_RESERVED);
 	if (svm->tsc_aux_loaded)
 		wrmsrl(MSR_TSC_AUX, this_cpu_ptr(&lodge_svm_cpu)->host_tsc_aux);
 

@@ -114,7 +114,7 @@ void svm_end_step(struct lodge_vcpu *vcpu)
 	if (svm->stepped) {
 		svm->step_bits = (save->dr6 ^ DR6_ACTIVE_LOW) & U32_MAX;
 		save->dr6 = svm->step_dr6;
-		/* The CPU still has what svm_restore_host_drs() can no longer see here. */
+		/* The CPU still has what lodge_restore_host_drs() can no longer see here. */
 		set_debugreg((unsigned long)DR6_RESERVED, 6);
 		svm_touch(svm, SVM_CLEAN_DR);
 		svm->stepped = vcpu->exit.code == SVM_EXIT_EXCP_BASE + X86_TRAP_DB;

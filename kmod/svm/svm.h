@@ -7,6 +7,7 @@
 #define LODGE_SVM_H
 
 #include "../backend.h"
+#include "../host_cpu.h"
 #include "../vcpu.h"
 #include "../vm.h"
 #include "vmcb.h"
@@ -31,8 +32,7 @@ struct svm_vcpu {
 	u64 cr0_hidden;		/* CR0.CD and NW of the guest, kept out of the VMCB */
 
 	bool drs_loaded;	/* the guest's DR0-3 are in the CPU, DRs not intercepted */
-	bool host_drs_saved;
-	u64 host_dr[4], host_dr6, host_dr7;
+	struct lodge_host_drs host_drs;
 	bool tsc_aux_loaded;	/* the CPU has the guest's TSC_AUX */
 
 	bool irq_window;	/* V_IRQ is armed to get an exit */
@@ -68,7 +68,7 @@ struct svm_cpu {
 	bool has_tsc_aux;
 	u64 host_tsc_aux;	/* constant for a CPU */
 	u64 tsc_ratio;		/* in the CPU's MSR; 0: none there */
-	struct lodge_vcpu *last_vcpu;	/* IBPB when another one comes */
+	const struct lodge_vcpu *last_vcpu;	/* IBPB when another one comes */
 };
 
 DECLARE_PER_CPU(struct svm_cpu, lodge_svm_cpu);

@@ -8,7 +8,6 @@
  * TI 0, all segments get fixed limits and rights, LDTR becomes null, the limits of GDTR
  * and IDTR FFFFH, that of TR 67H, DR7 400H, and IA32_DEBUGCTL 0.
  */
-#include <linux/hw_breakpoint.h>
 #include <linux/irqflags.h>
 #include <asm/cpu_entry_area.h>
 #include <asm/cpufeature.h>
@@ -157,38 +156,6 @@ static void restore_msrs(struct lodge_vcpu *vcpu)
 		write_msr(MSR_TSC_AUX, h->tsc_aux);
 }
 
-/* The host's breakpoints must not fire on the guest's addresses, nor go missing. */
-static void save_drs(struct vmx_host *h)
-{
-	h->drs_saved = hw_breakpoint_active();
-	if (!h->drs_saved)
-		return;
-	get_debugreg(h->dr[0], 0);
-	get_debugreg(h->dr[1], 1);
-	get_debugreg(h->dr[2], 2);
-	get_debugreg(h->dr[3], 3);
-	get_debugreg(h->dr6, 6);
-	get_debugreg(h->dr7, 7);
-	set_debugreg(0ul, 7);
-}
-
-static void restore_drs(struct vmx_vcpu *vmx)
-{
-	const struct vmx_host *h = &vmx->host;
-
-	if (!h->drs_saved) {
-		if (vmx->drs_loaded)
-			set_debugreg((unsigned long)DR6_RESERVED, 6);
-		return;
-	}
-	set_debugreg(h->dr[0], 0);
-	set_debugreg(h->dr[1], 1);
-	set_debugreg(h->dr[2], 2);
-	set_debugreg(h->dr[3], 3);
-	set_debugreg(h->dr6, 6);
-	set_debugreg(h->dr7, 7);
-}
-
 /* The MSR is the whole core's: the kernel, too, lets a sibling go unwatched meanwhile. */
 static void allow_split_lock(struct vmx_host *h)
 {
@@ -208,7 +175,7 @@ void vmx_host_open(struct lodge_vcpu *vcpu)
 	if (moved)
 		write_cpu_fields(h, vcpu->cpu);
 	write_thread_fields(h, moved);
-	save_drs(h);
+	lodge_save_host_drs(&h->drs);
 	save_msrs(vcpu);
 	h->debugctl = read_msr(MSR_IA32_DEBUGCTLMSR);
 	if (unlikely(vmx->split_lock))
@@ -247,7 +214,7 @@ void vmx_host_close(struct lodge_vcpu *vcpu)
 		write_msr(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
 	restore_segments(h);
 	restore_msrs(vcpu);
-	restore_drs(vmx);
+	lodge_restore_host_drs(&h->drs, vmx->drs_loaded);
 	if (unlikely(h->debugctl))
 		write_msr(MSR_IA32_DEBUGCTLMSR, h->debugctl);
 	if (unlikely(h->pebs))

@@ -3,13 +3,11 @@
  * VMX: the window and the world switch. Called by kmod/run.c with interrupts off, and
  * vmx_come() with preemption off, on the CPU that runs the guest, by the vCPU's thread.
  */
-#include <linux/hw_breakpoint.h>
 #include <linux/io.h>
 #include <linux/sched.h>
 #include <asm/cpufeature.h>
 #include <asm/debugreg.h>
 #include <asm/msr.h>
-#include <asm/nospec-branch.h>
 #include <asm/processor-flags.h>
 #include <asm/spec-ctrl.h>
 #include <asm/special_insns.h>
@@ -24,13 +22,6 @@
 #include "../exits.h"
 #include "../state.h"
 #include "vmx.h"
-
-/* The kernel's decision to use it; newer ones have only "the CPU can". */
-#ifdef X86_FEATURE_USE_IBPB
-#define LODGE_FEATURE_IBPB	X86_FEATURE_USE_IBPB
-#else
-#define LODGE_FEATURE_IBPB	X86_FEATURE_IBPB
-#endif
 
 /* vmx/entry.S knows these offsets by number. */
 static_assert(offsetof(struct vmx_switch, host_rsp) == 8);
@@ -104,10 +95,7 @@ static void load_drs(struct lodge_vcpu *vcpu)
 	const u64 *dr = vcpu->debug & KVM_GUESTDBG_USE_HW_BP ? vcpu->dbg.dr : vcpu->st.dr;
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
-	set_debugreg(dr[0], 0);
-	set_debugreg(dr[1], 1);
-	set_debugreg(dr[2], 2);
-	set_debugreg(dr[3], 3);
+	lodge_load_breakpoints(dr);
 	set_debugreg(vcpu->debug ? DR6_ACTIVE_LOW : vcpu->st.dr6, 6);
 	vmx->drs_loaded = true;
 	/* Under a debugger the guest's accesses exit, and reach vcpu->st. */
@@ -125,10 +113,7 @@ static void unload_drs(struct lodge_vcpu *vcpu)
 	/* Those of an event that was staged but not entered with are newer than the CPU's. */
 	if (vcpu->st_dirty & LODGE_ST_DRS)
 		return;
-	get_debugreg(vcpu->st.dr[0], 0);
-	get_debugreg(vcpu->st.dr[1], 1);
-	get_debugreg(vcpu->st.dr[2], 2);
-	get_debugreg(vcpu->st.dr[3], 3);
+	lodge_read_breakpoints(vcpu->st.dr);
 	get_debugreg(vcpu->st.dr6, 6);
 	vmx->dr7 = vmx_read(VMCS_GUEST_DR7);
 }
@@ -136,22 +121,11 @@ static void unload_drs(struct lodge_vcpu *vcpu)
 /* Against what one guest could learn of another, or do to it, by speculation. */
 static void open_barriers(struct lodge_vcpu *vcpu, struct vmx_cpu *vc)
 {
-	/* One vCPU's branch history must not steer another's (Spectre v2). */
-	if (unlikely(vc->last_vcpu != vcpu)) {
-		vc->last_vcpu = vcpu;
-		if (boot_cpu_has(LODGE_FEATURE_IBPB))
-			wrmsrl(MSR_IA32_PRED_CMD, PRED_CMD_IBPB);
-	}
+	lodge_branch_barriers(&vc->last_vcpu, vcpu);
 
 	/* What the host has read since the last window is not for the guest (L1TF). */
 	if (lodge_vmx.flush_l1d)
 		wrmsrl(MSR_IA32_FLUSH_CMD, L1D_FLUSH);
-
-#ifdef X86_FEATURE_IBPB_EXIT_TO_USER
-	/* The guest's branch history must not steer the VMM (VMSCAPE): at its next entry. */
-	if (boot_cpu_has(X86_FEATURE_IBPB_EXIT_TO_USER))
-		this_cpu_write(x86_ibpb_exit_to_user, true);
-#endif
 
 	if (boot_cpu_has(X86_FEATURE_MSR_SPEC_CTRL))
 		to_vmx(vcpu)->sw.host_spec_ctrl = (u32)this_cpu_read(x86_spec_ctrl_current);

@@ -120,10 +120,7 @@ static void fetch_drs(struct lodge_vcpu *vcpu)
 	st->dr7 = vmx_read(VMCS_GUEST_DR7);
 	if (!vmx->drs_loaded)
 		return;		/* st has the others */
-	get_debugreg(st->dr[0], 0);
-	get_debugreg(st->dr[1], 1);
-	get_debugreg(st->dr[2], 2);
-	get_debugreg(st->dr[3], 3);
+	lodge_read_breakpoints(st->dr);
 	get_debugreg(st->dr6, 6);
 }
 
@@ -237,10 +234,7 @@ static void commit_drs(struct lodge_vcpu *vcpu)
 	vmx_write(VMCS_GUEST_DR7, vmx->dr7);
 	if (!vmx->drs_loaded || vcpu->debug)
 		return;
-	set_debugreg(st->dr[0], 0);
-	set_debugreg(st->dr[1], 1);
-	set_debugreg(st->dr[2], 2);
-	set_debugreg(st->dr[3], 3);
+	lodge_load_breakpoints(st->dr);
 	set_debugreg(st->dr6, 6);
 }
 

@@ -12,6 +12,7 @@
 #include <asm/processor-flags.h>
 
 #include "../backend.h"
+#include "../host_cpu.h"
 #include "../vcpu.h"
 #include "../vm.h"
 #include "insn.h"
@@ -41,10 +42,9 @@ struct vmx_host {
 	u64 fs_base, kernel_gs_base;
 	u64 star, lstar, sfmask, tsc_aux;
 	u64 debugctl, perf_global, pebs, test_ctrl;
-	u64 dr[4], dr6, dr7;
+	struct lodge_host_drs drs;
 	u16 ds, es, fs, gs, ldt;
 	struct desc_ptr gdt, idt;
-	bool drs_saved;
 	bool syscall_saved;	/* the CPU has the guest's STAR, LSTAR and SFMASK */
 	bool tsc_aux_saved;	/* ... its TSC_AUX */
 };
@@ -106,7 +106,7 @@ struct vmx_cpu {
 	bool stale;		/* nothing is known of what the CPU has cached */
 	u64 vpid_generation;
 	u32 next_vpid;
-	struct lodge_vcpu *last_vcpu;	/* IBPB when another one comes */
+	const struct lodge_vcpu *last_vcpu;	/* IBPB when another one comes */
 };
 
 DECLARE_PER_CPU(struct vmx_cpu, lodge_vmx_cpu);
