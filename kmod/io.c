@@ -191,6 +191,16 @@ int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in
 	return LODGE_REENTER;
 }
 
+/* OUT to a port that no chip has. Apart, so that what goes to user space needs no frame. */
+static noinline enum lodge_next out_aside(struct lodge_vcpu *vcpu, u16 port, unsigned int size,
+					  u64 next_rip)
+{
+	if (!write_aside(vcpu->vm, LODGE_BUS_PIO, port, size, out_value(vcpu, size)))
+		return pio_to_user(vcpu, port, size, false, next_rip);
+	lodge_retire(vcpu, next_rip);
+	return LODGE_REENTER;
+}
+
 /* Most ports are user space's. A PIC can end an interrupt, which is not for the window. */
 enum lodge_next lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in,
 			       u64 next_rip)
@@ -200,9 +210,10 @@ enum lodge_next lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int s
 	if (unlikely(irqchip_owns_port(&vm->ic, port))) {
 		if (pic_owns_port(port))
 			return LODGE_SLOW;
-	} else if (in || !may_go_aside(vm, LODGE_BUS_PIO)) {
-		vcpu->stats.io_exits++;
-		return pio_to_user(vcpu, port, size, in, next_rip);
+		return lodge_exit_pio(vcpu, port, size, in, next_rip);
 	}
-	return lodge_exit_pio(vcpu, port, size, in, next_rip);
+	vcpu->stats.io_exits++;
+	if (in || !may_go_aside(vm, LODGE_BUS_PIO))
+		return pio_to_user(vcpu, port, size, in, next_rip);
+	return out_aside(vcpu, port, size, next_rip);
 }
