@@ -561,8 +561,8 @@ static struct kvm_cpuid_entry2 *find_entry(struct kvm_cpuid_entry2 *entries, uns
 }
 
 /* Bits that follow the guest's registers instead of what the VMM wrote. */
-static __always_inline void refresh(struct lodge_vcpu *vcpu, u32 function, u32 index,
-				    struct lodge_cpuid_regs *e)
+static noinline void refresh(struct lodge_vcpu *vcpu, u32 function, u32 index,
+			     struct lodge_cpuid_regs *e)
 {
 	const struct lodge_state *st = &vcpu->st;
 
@@ -596,12 +596,17 @@ static __always_inline void refresh(struct lodge_vcpu *vcpu, u32 function, u32 i
 	}
 }
 
-static struct lodge_cpuid_regs regs_of(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry2 *e)
+static __always_inline void regs_of(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry2 *e,
+				    struct lodge_cpuid_regs *out)
 {
-	struct lodge_cpuid_regs r = { e->eax, e->ebx, e->ecx, e->edx };
+	const u32 refreshed = BIT(1) | BIT(7) | BIT(0xd);
 
-	refresh(vcpu, e->function, e->index, &r);
-	return r;
+	out->eax = e->eax;
+	out->ebx = e->ebx;
+	out->ecx = e->ecx;
+	out->edx = e->edx;
+	if (e->function < 32 && (refreshed & BIT(e->function)))
+		refresh(vcpu, e->function, e->index, out);
 }
 
 /*
@@ -640,7 +645,7 @@ void lodge_cpuid(struct lodge_vcpu *vcpu, u32 function, u32 index, struct lodge_
 	if (!e)
 		e = out_of_range(vcpu, &function, index);
 	if (e) {
-		*out = regs_of(vcpu, e);
+		regs_of(vcpu, e, out);
 		return;
 	}
 	*out = (struct lodge_cpuid_regs) {};
@@ -788,8 +793,10 @@ static int check_unchanged(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry
 		return -EINVAL;
 	for (i = 0; i < nr; i++) {
 		const struct kvm_cpuid_entry2 *old = &vcpu->cpuid[i], *new = &entries[i];
-		struct lodge_cpuid_regs was = regs_of(vcpu, old), is = regs_of(vcpu, new);
+		struct lodge_cpuid_regs was, is;
 
+		regs_of(vcpu, old, &was);
+		regs_of(vcpu, new, &is);
 		if (old->function != new->function || old->index != new->index ||
 		    old->flags != new->flags || memcmp(&was, &is, sizeof(is)))
 			return -EINVAL;
@@ -902,8 +909,9 @@ int lodge_get_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 		return -E2BIG;
 	for (i = 0; i < vcpu->nr_cpuid; i++) {
 		struct kvm_cpuid_entry2 e = vcpu->cpuid[i];
-		struct lodge_cpuid_regs r = regs_of(vcpu, &e);
+		struct lodge_cpuid_regs r;
 
+		regs_of(vcpu, &e, &r);
 		e.eax = r.eax;
 		e.ebx = r.ebx;
 		e.ecx = r.ecx;
