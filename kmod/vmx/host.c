@@ -107,8 +107,10 @@ static void save_msrs(struct lodge_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_host *h = &vmx->host;
 
+	/* Often both are 0, and the question costs less than the write. */
 	h->kernel_gs_base = read_msr(MSR_KERNEL_GS_BASE);
-	write_msr(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
+	if (h->kernel_gs_base != vmx->kernel_gs_base)
+		write_msr(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
 	vmx->msrs_changed = true;
 
 	h->tsc_aux_saved = vmx->control[VMX_CPU2] & VMX_CPU2_RDTSCP;
@@ -145,7 +147,9 @@ static void restore_msrs(struct lodge_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_host *h = &vmx->host;
 
-	write_msr(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
+	/* Loading GS has changed it. */
+	if (vmx->kernel_gs_base != h->kernel_gs_base || unlikely(h->gs))
+		write_msr(MSR_KERNEL_GS_BASE, h->kernel_gs_base);
 	if (h->syscall_saved) {
 		h->syscall_saved = false;
 		write_msr(MSR_STAR, h->star);
