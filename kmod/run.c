@@ -74,13 +74,14 @@ static enum lodge_next enter_repeatedly(struct lodge_vcpu *vcpu)
 		if (vcpu->lapic)
 			vcpu->cr8 = lapic_get_cr8(vcpu->lapic);
 
-		trace_lodge_entry(vcpu->id, vcpu->st.rip);
+		/* What a tracepoint is told is read only where it is on. */
+		if (trace_lodge_entry_enabled())
+			trace_lodge_entry(vcpu->id, vcpu->st.rip);
 		static_call(lodge_enter)(vcpu);
-		trace_lodge_exit(vcpu->id, vcpu->exit.code, vcpu->st.rip, vcpu->exit.info1,
-				 vcpu->exit.info2);
+		if (trace_lodge_exit_enabled())
+			trace_lodge_exit(vcpu->id, vcpu->exit.code, vcpu->st.rip,
+					 vcpu->exit.info1, vcpu->exit.info2);
 
-		if (vcpu->lapic && vcpu->cr8 != lapic_get_cr8(vcpu->lapic))
-			lapic_set_cr8(vcpu->lapic, vcpu->cr8);
 		if (unlikely(vcpu->apic_memory))
 			lodge_pv_eoi_take(vcpu);
 		vcpu->stats.exits++;

@@ -113,6 +113,16 @@ static inline u64 lodge_get_cr8(const struct lodge_vcpu *vcpu)
 
 int lodge_set_cr8(struct lodge_vcpu *vcpu, u64 value);
 
+/* After an entry: @cr8 is the guest's now, which it may have moved without an exit. */
+static inline void lodge_take_cr8(struct lodge_vcpu *vcpu, u8 cr8)
+{
+	if (likely(cr8 == vcpu->cr8))
+		return;
+	vcpu->cr8 = cr8;
+	if (vcpu->lapic)
+		lapic_set_cr8(vcpu->lapic, cr8);
+}
+
 /*
  * IA32_APIC_BASE: 0, or 1 for #GP. A VMM (@host) may make every transition of modes.
  * The check alone changes nothing.

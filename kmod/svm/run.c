@@ -15,6 +15,7 @@
 #include "../guest_time.h"
 #include "../debug.h"
 #include "../events.h"
+#include "../state.h"
 #include "svm.h"
 
 /* svm/entry.S knows these offsets by number. */
@@ -281,7 +282,7 @@ static void svm_take_exit(struct lodge_vcpu *vcpu)
 	vcpu->ev.shadow = c->interrupt_shadow & SVM_SHADOW ?
 			  KVM_X86_SHADOW_INT_STI | KVM_X86_SHADOW_INT_MOV_SS : 0;
 	vcpu->st_valid = 0;
-	vcpu->cr8 = c->vintr & SVM_V_TPR_MASK;
+	lodge_take_cr8(vcpu, c->vintr & SVM_V_TPR_MASK);
 
 	if (unlikely(svm->nmi_after_iret && st->rip != svm->nmi_iret_rip)) {
 		svm->nmi_after_iret = false;

@@ -316,17 +316,25 @@ static void write_registers(struct lodge_vcpu *vcpu)
 	}
 }
 
-/* The TPR shadow: the guest's CR8, and below which value it exits. */
-static void write_tpr(struct lodge_vcpu *vcpu)
+static noinline void write_threshold(struct lodge_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	u32 threshold = vmx->tpr_window ? vcpu->cr8 : 0;
 
-	((u8 *)vmx->apic_page)[APIC_PAGE_TPR] = vcpu->cr8 << 4;
 	if (threshold != vmx->tpr_threshold) {
 		vmx->tpr_threshold = threshold;
 		vmx_write(VMCS_TPR_THRESHOLD, threshold);
 	}
+}
+
+/* The TPR shadow: the guest's CR8, and below which value it exits. */
+static void write_tpr(struct lodge_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	((u8 *)vmx->apic_page)[APIC_PAGE_TPR] = vcpu->cr8 << 4;
+	if (unlikely(vmx->tpr_window || vmx->tpr_threshold))
+		write_threshold(vcpu);
 }
 
 /*
@@ -387,7 +395,7 @@ static void take_lapic(struct lodge_vcpu *vcpu)
 	u32 status;
 
 	if (!vmx->direct) {
-		vcpu->cr8 = ((u8 *)vmx->apic_page)[APIC_PAGE_TPR] >> 4;
+		lodge_take_cr8(vcpu, ((u8 *)vmx->apic_page)[APIC_PAGE_TPR] >> 4);
 		return;
 	}
 	status = vmx_read(VMCS_GUEST_INTERRUPT_STATUS);
