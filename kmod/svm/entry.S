@@ -30,7 +30,6 @@
 #define SW_HOST_SPEC_CTRL	24
 #define SW_GUEST_SPEC_CTRL	28
 #define SW_SWAP_SPEC_CTRL	32
-#define SW_SAVE_SPEC_CTRL	36
 
 #ifdef X86_FEATURE_CLEAR_CPU_BUF_VM
 	/* VERW wants a selector in memory; the kernel's own one is not exported. */
@@ -100,22 +99,18 @@ SYM_FUNC_START(lodge_svm_switch)
 	/* The guest's return addresses must not steer the host's returns. */
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_FEATURE_RSB_VMEXIT
 
-	cmpl	$0, SW_SAVE_SPEC_CTRL(%rbx)
+	cmpl	$0, SW_SWAP_SPEC_CTRL(%rbx)
 	je	2f
 	mov	$MSR_IA32_SPEC_CTRL, %ecx
 	rdmsr
 	mov	%eax, SW_GUEST_SPEC_CTRL(%rbx)
-2:
-	cmpl	$0, SW_SWAP_SPEC_CTRL(%rbx)
-	je	3f
-	mov	$MSR_IA32_SPEC_CTRL, %ecx
 	mov	SW_HOST_SPEC_CTRL(%rbx), %eax
 	xor	%edx, %edx
 	wrmsr
-3:
+2:
 	/* No RET before this: Retbleed and SRSO train its prediction in the guest. */
 	CALL_UNTRAIN_RET
-	ALTERNATIVE "jmp 4f", "", LODGE_IBPB_ON_VMEXIT
+	ALTERNATIVE "jmp 3f", "", LODGE_IBPB_ON_VMEXIT
 	mov	$MSR_IA32_PRED_CMD, %ecx
 	mov	$PRED_CMD_IBPB, %eax
 	xor	%edx, %edx
@@ -124,7 +119,7 @@ SYM_FUNC_START(lodge_svm_switch)
 	/* On these CPUs the barrier leaves return predictions as they are. */
 	FILL_RETURN_BUFFER %rax, RSB_CLEAR_LOOPS, X86_BUG_IBPB_NO_RET
 #endif
-4:
+3:
 
 	cli
 	stgi

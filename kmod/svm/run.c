@@ -24,7 +24,6 @@ static_assert(offsetof(struct svm_switch, host_pa) == 16);
 static_assert(offsetof(struct svm_switch, host_spec_ctrl) == 24);
 static_assert(offsetof(struct svm_switch, guest_spec_ctrl) == 28);
 static_assert(offsetof(struct svm_switch, swap_spec_ctrl) == 32);
-static_assert(offsetof(struct svm_switch, save_spec_ctrl) == 36);
 
 /* A fresh ASID holds no translations: AMD APM volume 2, "TLB Control". */
 static void svm_new_asid(struct lodge_vcpu *vcpu, struct svm_cpu *sc)
@@ -354,9 +353,6 @@ void svm_enter(struct lodge_vcpu *vcpu)
 		c->vintr = (c->vintr & ~SVM_V_TPR_MASK) | vcpu->cr8;
 		svm_touch(svm, SVM_CLEAN_TPR);
 	}
-	svm->sw.swap_spec_ctrl = !lodge_svm_features.v_spec_ctrl && vcpu->has_spec_ctrl &&
-				 (svm->sw.save_spec_ctrl ||
-				  svm->sw.guest_spec_ctrl != svm->sw.host_spec_ctrl);
 
 	if (LODGE_CHECK_ENTRIES)
 		svm_check_entry(vcpu);

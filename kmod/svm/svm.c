@@ -309,7 +309,7 @@ void svm_update_intercepts(struct lodge_vcpu *vcpu)
 	for (i = 0; i < ARRAY_SIZE(svm_direct_msrs); i++)
 		svm_msr_direct(vcpu, svm_direct_msrs[i], true);
 	svm_msr_direct(vcpu, MSR_IA32_SPEC_CTRL, direct);
-	svm->sw.save_spec_ctrl = direct && !lodge_svm_features.v_spec_ctrl;
+	svm->sw.swap_spec_ctrl = direct && !lodge_svm_features.v_spec_ctrl;
 	svm_update_direct(svm, READ_ONCE(vcpu->vm->direct));
 	svm_update_debug(vcpu);
 }

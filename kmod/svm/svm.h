@@ -19,8 +19,7 @@ struct svm_switch {
 	u64 host_pa;		/* 16: where VMSAVE put the host's state */
 	u32 host_spec_ctrl;	/* 24 */
 	u32 guest_spec_ctrl;	/* 28 */
-	u32 swap_spec_ctrl;	/* 32: write SPEC_CTRL on the way in and out */
-	u32 save_spec_ctrl;	/* 36: the guest may have written it: read it back */
+	u32 swap_spec_ctrl;	/* 32: the guest may write it: moved on the way in and out */
 };
 
 struct svm_vcpu {

@@ -672,11 +672,6 @@ void vmx_enter(struct lodge_vcpu *vcpu)
 		write_controls(vmx);
 	if (watched)
 		set_timer(vcpu, vcpu->lapic->tsc_deadline);
-	/* A guest that has no SPEC_CTRL runs with the host's, or else with 0. */
-	vmx->sw.swap_spec_ctrl = lodge_vmx.write_ibrs ||
-				 (vcpu->has_spec_ctrl &&
-				  (vmx->sw.save_spec_ctrl ||
-				   vmx->sw.guest_spec_ctrl != vmx->sw.host_spec_ctrl));
 
 	if (LODGE_CHECK_ENTRIES)
 		vmx_check_entry(vcpu);

@@ -539,9 +539,13 @@ void vmx_update_intercepts(struct lodge_vcpu *vcpu)
 
 	for (i = 0; i < ARRAY_SIZE(moved_msrs); i++)
 		msr_direct(vcpu, moved_msrs[i], true, true);
-	/* Until CPUID announces it the guest has none, and runs with the host's. */
+	/*
+	 * Until CPUID announces it the guest has none, and runs with the host's, or with 0
+	 * where the host's must be written anew after each exit.
+	 */
 	msr_direct(vcpu, MSR_IA32_SPEC_CTRL, direct, direct);
 	vmx->sw.save_spec_ctrl = direct;
+	vmx->sw.swap_spec_ctrl = direct || lodge_vmx.write_ibrs;
 
 	update_direct(vmx, READ_ONCE(vcpu->vm->direct));
 	update_lapic(vcpu);
