@@ -39,7 +39,7 @@ static_assert(offsetof(struct vmx_switch, verw) == 40);
 #define MAX_VPID	0xffffu
 
 /* Drops all that this CPU has cached of any guest's translations. */
-static void flush_all(struct vmx_cpu *vc)
+static noinline void flush_all(struct vmx_cpu *vc)
 {
 	if (lodge_vmx.ept_caps & VMX_EPT_CAP_INVEPT_ALL)
 		vmx_invept(VMX_INV_ALL, 0);
@@ -490,44 +490,66 @@ static void take_idt_vectoring(struct lodge_vcpu *vcpu, u32 info)
 	}
 }
 
-/* Exits that an instruction caused, and has a length for: "Instruction Length". */
-#define REASON(name)	BIT_ULL(EXIT_REASON_##name)
-#define INSN_EXITS	(REASON(CPUID) | REASON(HLT) | REASON(INVD) | REASON(INVLPG) | \
-			 REASON(RDPMC) | REASON(RDTSC) | REASON(VMCALL) | REASON(VMCLEAR) | \
-			 REASON(VMLAUNCH) | REASON(VMPTRLD) | REASON(VMPTRST) | \
-			 REASON(VMREAD) | REASON(VMRESUME) | REASON(VMWRITE) | \
-			 REASON(VMOFF) | REASON(VMON) | REASON(CR_ACCESS) | \
-			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(MSR_READ) | \
-			 REASON(MSR_WRITE) | REASON(MWAIT_INSTRUCTION) | \
-			 REASON(MONITOR_INSTRUCTION) | REASON(PAUSE_INSTRUCTION) | \
-			 REASON(INVEPT) | REASON(INVVPID) | REASON(WBINVD) | REASON(XSETBV))
-/* No debug exception waits behind these, but for MOV SS: "Saving Non-Register State". */
-#define FAULT_LIKE_EXITS (INSN_EXITS | REASON(EPT_VIOLATION) | REASON(APIC_ACCESS))
-/* "Exit Qualification" */
-#define QUALIFIED_EXITS	(REASON(EXCEPTION_NMI) | REASON(TASK_SWITCH) | REASON(CR_ACCESS) | \
-			 REASON(DR_ACCESS) | REASON(IO_INSTRUCTION) | REASON(EPT_VIOLATION) | \
-			 REASON(EOI_INDUCED) | REASON(APIC_ACCESS) | REASON(APIC_WRITE) | \
-			 REASON(PML_FULL))
-/* take_details() */
-#define DETAILED_EXITS	(REASON(EPT_VIOLATION) | REASON(EPT_MISCONFIG) | \
-			 REASON(EXTERNAL_INTERRUPT) | REASON(EXCEPTION_NMI) | \
-			 REASON(TASK_SWITCH) | REASON(IO_INSTRUCTION) | \
-			 REASON(MONITOR_TRAP_FLAG))
+/* What an exit says about itself, by its reason. */
+#define LENGTH		BIT(0)	/* an instruction caused it, and has one: "Instruction Length" */
+#define FAULT_LIKE	BIT(1)	/* no debug exception waits: "Saving Non-Register State" */
+#define QUALIFIED	BIT(2)	/* "Exit Qualification" */
+#define DETAILED	BIT(3)	/* take_details() */
+#define UNBLOCKED	BIT(4)	/* iret_was_undone() */
+#define INSN		(LENGTH | FAULT_LIKE)
+
+static const u8 exit_says[] = {
+	[EXIT_REASON_EXCEPTION_NMI]		= QUALIFIED | DETAILED | UNBLOCKED,
+	[EXIT_REASON_EXTERNAL_INTERRUPT]	= DETAILED,
+	[EXIT_REASON_TASK_SWITCH]		= QUALIFIED | DETAILED,
+	[EXIT_REASON_CPUID]			= INSN,
+	[EXIT_REASON_HLT]			= INSN,
+	[EXIT_REASON_INVD]			= INSN,
+	[EXIT_REASON_INVLPG]			= INSN,
+	[EXIT_REASON_RDPMC]			= INSN,
+	[EXIT_REASON_RDTSC]			= INSN,
+	[EXIT_REASON_VMCALL]			= INSN,
+	[EXIT_REASON_VMCLEAR]			= INSN,
+	[EXIT_REASON_VMLAUNCH]			= INSN,
+	[EXIT_REASON_VMPTRLD]			= INSN,
+	[EXIT_REASON_VMPTRST]			= INSN,
+	[EXIT_REASON_VMREAD]			= INSN,
+	[EXIT_REASON_VMRESUME]			= INSN,
+	[EXIT_REASON_VMWRITE]			= INSN,
+	[EXIT_REASON_VMOFF]			= INSN,
+	[EXIT_REASON_VMON]			= INSN,
+	[EXIT_REASON_CR_ACCESS]			= INSN | QUALIFIED,
+	[EXIT_REASON_DR_ACCESS]			= INSN | QUALIFIED,
+	[EXIT_REASON_IO_INSTRUCTION]		= INSN | QUALIFIED | DETAILED,
+	[EXIT_REASON_MSR_READ]			= INSN,
+	[EXIT_REASON_MSR_WRITE]			= INSN,
+	[EXIT_REASON_MWAIT_INSTRUCTION]		= INSN,
+	[EXIT_REASON_MONITOR_TRAP_FLAG]		= DETAILED,
+	[EXIT_REASON_MONITOR_INSTRUCTION]	= INSN,
+	[EXIT_REASON_PAUSE_INSTRUCTION]		= INSN,
+	[EXIT_REASON_APIC_ACCESS]		= FAULT_LIKE | QUALIFIED,
+	[EXIT_REASON_EOI_INDUCED]		= QUALIFIED,
+	[EXIT_REASON_EPT_VIOLATION]		= FAULT_LIKE | QUALIFIED | DETAILED | UNBLOCKED,
+	[EXIT_REASON_EPT_MISCONFIG]		= DETAILED,
+	[EXIT_REASON_INVEPT]			= INSN,
+	[EXIT_REASON_INVVPID]			= INSN,
+	[EXIT_REASON_WBINVD]			= INSN,
+	[EXIT_REASON_XSETBV]			= INSN,
+	[EXIT_REASON_APIC_WRITE]		= QUALIFIED,
+	[EXIT_REASON_PML_FULL]			= QUALIFIED | UNBLOCKED,
+};
 
 /* An IRET had unblocked NMIs when it met a fault that the guest never sees. */
 static bool iret_was_undone(const struct lodge_vcpu *vcpu, u32 reason, u32 vectoring)
 {
+	u32 info;
+
 	if (vectoring & VMX_EVENT_VALID)
 		return false;
-	if (reason == EXIT_REASON_EPT_VIOLATION || reason == EXIT_REASON_PML_FULL)
+	if (reason != EXIT_REASON_EXCEPTION_NMI)
 		return vcpu->exit.info1 & VMX_EVENT_NMI_UNBLOCKED;
-	if (reason == EXIT_REASON_EXCEPTION_NMI) {
-		u32 info = to_vmx((struct lodge_vcpu *)vcpu)->exit_interruption;
-
-		return (info & VMX_EVENT_NMI_UNBLOCKED) &&
-		       (info & VMX_EVENT_VECTOR) != X86_TRAP_DF;
-	}
-	return false;
+	info = to_vmx((struct lodge_vcpu *)vcpu)->exit_interruption;
+	return (info & VMX_EVENT_NMI_UNBLOCKED) && (info & VMX_EVENT_VECTOR) != X86_TRAP_DF;
 }
 
 /* The rarer kinds of exit have more to say. */
@@ -583,7 +605,7 @@ static void take_exit(struct lodge_vcpu *vcpu)
 	struct lodge_state *st = &vcpu->st;
 	struct lodge_events *ev = &vcpu->ev;
 	u32 reason = vcpu->exit.code, vectoring, blocked;
-	u64 bit = reason < 64 ? BIT_ULL(reason) : 0;
+	u8 says = reason < ARRAY_SIZE(exit_says) ? exit_says[reason] : 0;
 
 	vmx->rip = vmx_read(VMCS_GUEST_RIP);
 	vmx->rsp = vmx_read(VMCS_GUEST_RSP);
@@ -607,14 +629,12 @@ static void take_exit(struct lodge_vcpu *vcpu)
 		ev->shadow |= KVM_X86_SHADOW_INT_MOV_SS;
 	ev->nmi_masked = blocked & VMX_BLOCKED_BY_NMI;
 
-	vmx->exit_was_fault_like = bit & FAULT_LIKE_EXITS;
-	vcpu->exit.info1 = bit & QUALIFIED_EXITS ? vmx_read(VMCS_EXIT_QUALIFICATION) : 0;
+	vmx->exit_was_fault_like = says & FAULT_LIKE;
+	vcpu->exit.info1 = says & QUALIFIED ? vmx_read(VMCS_EXIT_QUALIFICATION) : 0;
 	vcpu->exit.info2 = 0;
-	vcpu->exit.next_rip = 0;
-	vcpu->exit.nr_bytes = 0;
-	if (bit & INSN_EXITS)
-		vcpu->exit.next_rip = vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH));
-	if (bit & DETAILED_EXITS)
+	vcpu->exit.next_rip = says & LENGTH ?
+			      vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH)) : 0;
+	if (says & DETAILED)
 		take_details(vcpu, reason);
 
 	/* What was injected is delivered, unless it says otherwise. */
@@ -622,7 +642,7 @@ static void take_exit(struct lodge_vcpu *vcpu)
 	ev->irq_injected = false;
 	ev->nmi_injected = false;
 	vmx->inject = 0;
-	if (unlikely(iret_was_undone(vcpu, reason, vectoring)))
+	if (unlikely(says & UNBLOCKED) && iret_was_undone(vcpu, reason, vectoring))
 		ev->nmi_masked = true;
 	if (unlikely(vectoring & VMX_EVENT_VALID))
 		take_idt_vectoring(vcpu, vectoring);

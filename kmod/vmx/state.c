@@ -281,18 +281,10 @@ void vmx_commit(struct lodge_vcpu *vcpu)
 	vcpu->st_dirty = 0;
 }
 
-/*
- * RIP is 64 bits wide in 64-bit mode only. That it wraps shows by a carry out of the low
- * 16 bits, so the mode is seldom asked for.
- */
-u64 vmx_next_rip(struct lodge_vcpu *vcpu, u32 len)
+u64 vmx_wrapped_rip(struct lodge_vcpu *vcpu, u64 next)
 {
-	u64 rip = vcpu->st.rip, next = rip + len;
-	u32 cs;
+	u32 cs = vmx_read(VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_CS);
 
-	if (likely(!((rip ^ next) >> 16)))
-		return next;
-	cs = vmx_read(VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_CS);
 	if (lodge_is_long_mode(vcpu) && (cs & VMX_AR_L))
 		return next;
 	return cs & VMX_AR_DB ? (u32)next : (u16)next;

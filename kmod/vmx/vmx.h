@@ -228,8 +228,20 @@ static inline u64 vmx_eptp(const struct lodge_vcpu *vcpu)
 /* vmx/state.c */
 void vmx_fetch(struct lodge_vcpu *vcpu, u32 groups);
 void vmx_commit(struct lodge_vcpu *vcpu);
-/* The address of the instruction that is @len bytes behind RIP. In the window. */
-u64 vmx_next_rip(struct lodge_vcpu *vcpu, u32 len);
+/* What RIP becomes of @next, by the mode. In the window. */
+u64 vmx_wrapped_rip(struct lodge_vcpu *vcpu, u64 next);
+
+/*
+ * The address of the instruction that is @len bytes behind RIP. RIP is 64 bits wide in 64-bit
+ * mode only. That it wraps shows by a carry out of the low 16 bits, so the mode is seldom
+ * asked for. In the window.
+ */
+static inline u64 vmx_next_rip(struct lodge_vcpu *vcpu, u32 len)
+{
+	u64 rip = vcpu->st.rip, next = rip + len;
+
+	return likely(!((rip ^ next) >> 16)) ? next : vmx_wrapped_rip(vcpu, next);
+}
 
 /* vmx/exit.c */
 enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu);
