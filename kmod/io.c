@@ -191,6 +191,20 @@ int lodge_exit_pio(struct lodge_vcpu *vcpu, u16 port, unsigned int size, bool in
 	return LODGE_REENTER;
 }
 
+static noinline enum lodge_next pit_access(struct lodge_vcpu *vcpu, u16 port, unsigned int size,
+					   bool in, u64 next_rip)
+{
+	struct pit *pit = &vcpu->vm->ic.pit;
+
+	vcpu->stats.io_exits++;
+	if (in)
+		set_rax(vcpu, size, pit_io_read(pit, port));
+	else
+		pit_io_write(pit, port, out_value(vcpu, size));
+	lodge_retire(vcpu, next_rip);
+	return LODGE_REENTER;
+}
+
 /* OUT to a port that no chip has. Apart, so that what goes to user space needs no frame. */
 static noinline enum lodge_next out_aside(struct lodge_vcpu *vcpu, u16 port, unsigned int size,
 					  u64 next_rip)
@@ -207,11 +221,9 @@ enum lodge_next lodge_pio_fast(struct lodge_vcpu *vcpu, u16 port, unsigned int s
 {
 	struct lodge_vm *vm = vcpu->vm;
 
-	if (unlikely(irqchip_owns_port(&vm->ic, port))) {
-		if (pic_owns_port(port))
-			return LODGE_SLOW;
-		return lodge_exit_pio(vcpu, port, size, in, next_rip);
-	}
+	if (unlikely(irqchip_owns_port(&vm->ic, port)))
+		return pic_owns_port(port) ? LODGE_SLOW :
+					     pit_access(vcpu, port, size, in, next_rip);
 	vcpu->stats.io_exits++;
 	if (in || !may_go_aside(vm, LODGE_BUS_PIO))
 		return pio_to_user(vcpu, port, size, in, next_rip);

@@ -314,7 +314,11 @@ int irqchip_io_read(struct irqchip *ic, u16 port, u32 len, void *data)
 		return -EOPNOTSUPP;
 	if (pic_owns_port(port))
 		return pic_io_read(&ic->pic, port, len, data);
-	return irqchip_has_pit(ic) ? pit_io_read(&ic->pit, port, len, data) : -EOPNOTSUPP;
+	if (!len || !irqchip_has_pit(ic) || !pit_owns_port(&ic->pit, port))
+		return -EOPNOTSUPP;
+	memset(data, 0, len);
+	*(u8 *)data = pit_io_read(&ic->pit, port);
+	return 0;
 }
 
 /* OUT of @value. As irqchip_io_read(). */
@@ -324,7 +328,10 @@ int irqchip_io_write(struct irqchip *ic, u16 port, u32 len, u32 value)
 		return -EOPNOTSUPP;
 	if (pic_owns_port(port))
 		return pic_io_write(&ic->pic, port, len, value);
-	return irqchip_has_pit(ic) ? pit_io_write(&ic->pit, port, value) : -EOPNOTSUPP;
+	if (!irqchip_has_pit(ic) || !pit_owns_port(&ic->pit, port))
+		return -EOPNOTSUPP;
+	pit_io_write(&ic->pit, port, value);
+	return 0;
 }
 
 static bool owns_gpa(const struct irqchip *ic, u64 gpa)

@@ -392,17 +392,13 @@ static u8 read_speaker(const struct pit *s)
 /**
  * pit_io_write - OUT to one of the PIT's ports
  * @s: the PIT
- * @port: the port
+ * @port: one that pit_owns_port()
  * @value: the lowest byte, whatever the width
- *
- * Return: 0, or -EOPNOTSUPP when the port is not the PIT's.
  */
-int pit_io_write(struct pit *s, u16 port, u8 value)
+void pit_io_write(struct pit *s, u16 port, u8 value)
 {
 	unsigned long flags;
 
-	if (!pit_owns_port(s, port))
-		return -EOPNOTSUPP;
 	lodge_spin_lock(&s->lock, flags);
 	if (port == 0x61) {
 		s->speaker_on = value & 2;
@@ -413,34 +409,27 @@ int pit_io_write(struct pit *s, u16 port, u8 value)
 		write_count(s, array_index_nospec(port & 3, 3), value);
 	}
 	lodge_spin_unlock(&s->lock, flags);
-	return 0;
 }
 
 /**
  * pit_io_read - IN from one of the PIT's ports
  * @s: the PIT
- * @port: the port
- * @len: bytes
- * @data: @len bytes: one and zeroes; the control port reads as zero
+ * @port: one that pit_owns_port()
  *
- * Return: 0, or -EOPNOTSUPP when the port is not the PIT's.
+ * Return: the lowest byte, the others are 0; the control port reads as 0.
  */
-int pit_io_read(struct pit *s, u16 port, u32 len, void *data)
+u8 pit_io_read(struct pit *s, u16 port)
 {
 	unsigned long flags;
 	u8 value = 0;
 
-	if (!len || !pit_owns_port(s, port))
-		return -EOPNOTSUPP;
 	lodge_spin_lock(&s->lock, flags);
 	if (port == 0x61)
 		value = read_speaker(s);
 	else if (port != 0x43)
 		value = read_count(s, array_index_nospec(port & 3, 3));
 	lodge_spin_unlock(&s->lock, flags);
-	memset(data, 0, len);
-	*(u8 *)data = value;
-	return 0;
+	return value;
 }
 
 /* KVM_GET_PIT2 */

@@ -38,8 +38,8 @@ struct pit {
 
 void pit_init(struct pit *s, const struct pit_ops *ops, u32 config_flags);
 void pit_destroy(struct pit *s);
-int pit_io_read(struct pit *s, u16 port, u32 len, void *data);
-int pit_io_write(struct pit *s, u16 port, u8 value);
+u8 pit_io_read(struct pit *s, u16 port);
+void pit_io_write(struct pit *s, u16 port, u8 value);
 void pit_acked(struct pit *s);
 void pit_forget_ticks(struct pit *s);
 void pit_set_reinject(struct pit *s, bool reinject);
