@@ -16,7 +16,6 @@
 	(BIT(X86_TRAP_DF) | BIT(X86_TRAP_TS) | BIT(X86_TRAP_NP) | BIT(X86_TRAP_SS) | \
 	 BIT(X86_TRAP_GP) | BIT(X86_TRAP_PF) | BIT(X86_TRAP_AC))
 
-
 /* Something is to be injected or repeated, or a source must be looked at again. */
 static inline bool lodge_events_due(const struct lodge_vcpu *vcpu)
 {
