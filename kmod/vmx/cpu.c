@@ -27,7 +27,9 @@
 #include <linux/io.h>
 #include <linux/list.h>
 #include <linux/mm.h>
+#include <linux/preempt.h>
 #include <linux/smp.h>
+#include <asm/perf_event.h>
 #include <asm/processor-flags.h>
 #include <asm/special_insns.h>
 #include <asm/tlbflush.h>
@@ -193,6 +195,21 @@ void vmx_release(struct vmx_vcpu *vmx, bool keep)
 	leave_operation(vc);
 }
 
+#if LODGE_HAVE_CR4_UPDATE
+/*
+ * Where bit 14 of IA32_VMX_MISC is clear (Broadwell), VMXON faults while Processor Trace is on,
+ * and tracing cannot be started afterwards: "Miscellaneous Data". Perf leaves it off
+ * meanwhile. Elsewhere this does nothing. Not from an NMI, on the way to a crash kernel.
+ */
+static void stop_tracing(bool stop)
+{
+#if LODGE_HAVE_INTEL_PT
+	if (!in_nmi())
+		intel_pt_handle_vmx(stop);
+#endif
+}
+#endif
+
 int vmx_cpu_on(unsigned int cpu, bool share)
 {
 	struct vmx_cpu *vc = per_cpu_ptr(&lodge_vmx_cpu, cpu);
@@ -211,9 +228,12 @@ int vmx_cpu_on(unsigned int cpu, bool share)
 #if LODGE_HAVE_CR4_UPDATE
 	if (!share && !(read_cr4() & X86_CR4_VMXE)) {
 		cr4_set_bits_irqsoff(X86_CR4_VMXE);
+		stop_tracing(true);
 		vc->kept = vmx_on(page_to_phys(vc->region));
-		if (!vc->kept)
+		if (!vc->kept) {
+			stop_tracing(false);
 			cr4_clear_bits_irqsoff(X86_CR4_VMXE);
+		}
 		return vc->kept ? 0 : -EOPNOTSUPP;
 	}
 #endif
@@ -240,6 +260,7 @@ void vmx_cpu_off(unsigned int cpu)
 		vc->kept = false;
 		vmx_off();
 		cr4_clear_bits_irqsoff(X86_CR4_VMXE);
+		stop_tracing(false);
 	}
 #endif
 }
