@@ -632,6 +632,7 @@ static void take_exit(struct lodge_vcpu *vcpu)
 	vmx->exit_was_fault_like = says & FAULT_LIKE;
 	vcpu->exit.info1 = says & QUALIFIED ? vmx_read(VMCS_EXIT_QUALIFICATION) : 0;
 	vcpu->exit.info2 = 0;
+	vcpu->exit.nr_bytes = 0;
 	vcpu->exit.next_rip = says & LENGTH ?
 			      vmx_next_rip(vcpu, vmx_read(VMCS_EXIT_INSN_LENGTH)) : 0;
 	if (says & DETAILED)
