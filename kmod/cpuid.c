@@ -14,9 +14,11 @@
 #include <asm/processor.h>
 
 #include "backend.h"
+#include "exits.h"
 #include "kernel_compat.h"
 #include "pv.h"
 #include "state.h"
+#include "trace.h"
 #include "vm.h"
 
 #define CPUID_MAX_ENTRIES	256	/* KVM_MAX_CPUID_ENTRIES */
@@ -560,13 +562,17 @@ static struct kvm_cpuid_entry2 *find_entry(struct kvm_cpuid_entry2 *entries, uns
 	return NULL;
 }
 
-/* Bits that follow the guest's registers instead of what the VMM wrote. */
-static noinline void refresh(struct lodge_vcpu *vcpu, u32 function, u32 index,
-			     struct lodge_cpuid_regs *e)
+/* Entries with bits that follow the guest's registers instead of what the VMM wrote. */
+static bool follows_registers(const struct kvm_cpuid_entry2 *e)
+{
+	return e->function < 32 && (BIT(e->function) & (BIT(1) | BIT(7) | BIT(0xd)));
+}
+
+static noinline void do_refresh(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 {
 	const struct lodge_state *st = &vcpu->st;
 
-	switch (function) {
+	switch (e->function) {
 	case 1:
 		e->ecx &= ~F(OSXSAVE);
 		if ((st->cr4 & X86_CR4_OSXSAVE) && (e->ecx & F(XSAVE)))
@@ -581,32 +587,26 @@ static noinline void refresh(struct lodge_vcpu *vcpu, u32 function, u32 index,
 		}
 		break;
 	case 7:
-		if (index)
+		if (e->index)
 			break;
 		e->ecx &= ~F(OSPKE);
 		if ((st->cr4 & X86_CR4_PKE) && (e->ecx & F(PKU)))
 			e->ecx |= F(OSPKE);
 		break;
 	case 0xd:
-		if (index == 0)
+		if (e->index == 0)
 			e->ebx = lodge_fpu_xstate_size(st->xcr0, false);
-		else if (index == 1 && (e->eax & (F(XSAVEC) | F(XSAVES))))
+		else if (e->index == 1 && (e->eax & (F(XSAVEC) | F(XSAVES))))
 			e->ebx = lodge_fpu_xstate_size(st->xcr0, true);
 		break;
 	}
 }
 
-static __always_inline void regs_of(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry2 *e,
-				    struct lodge_cpuid_regs *out)
+/* Before anybody reads an entry. */
+static __always_inline void refresh(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *e)
 {
-	const u32 refreshed = BIT(1) | BIT(7) | BIT(0xd);
-
-	out->eax = e->eax;
-	out->ebx = e->ebx;
-	out->ecx = e->ecx;
-	out->edx = e->edx;
-	if (e->function < 32 && (refreshed & BIT(e->function)))
-		refresh(vcpu, e->function, e->index, out);
+	if (follows_registers(e))
+		do_refresh(vcpu, e);
 }
 
 /*
@@ -637,30 +637,61 @@ static struct kvm_cpuid_entry2 *out_of_range(struct lodge_vcpu *vcpu, u32 *asked
 	return find_entry(vcpu->cpuid, vcpu->nr_cpuid, basic->eax, index);
 }
 
-void lodge_cpuid(struct lodge_vcpu *vcpu, u32 function, u32 index, struct lodge_cpuid_regs *out)
+/*
+ * No leaf answers: zeros. But topology leaves give the x2APIC id and the subleaf's number for
+ * every subleaf where the leaf exists at all: Intel SDM volume 2, "CPUID", leaf 0BH.
+ */
+static noinline void answer_nothing(struct lodge_vcpu *vcpu, u32 function, u32 index)
 {
-	const struct kvm_cpuid_entry2 *e;
+	const struct kvm_cpuid_entry2 *e = NULL;
+	u64 *gpr = vcpu->st.gpr;
 
-	e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, function, index);
-	if (!e)
-		e = out_of_range(vcpu, &function, index);
-	if (e) {
-		regs_of(vcpu, e, out);
-		return;
-	}
-	*out = (struct lodge_cpuid_regs) {};
-
-	/*
-	 * Topology leaves give the x2APIC id and the subleaf's number for every subleaf
-	 * where the leaf exists at all: Intel SDM volume 2, "CPUID", leaf 0BH.
-	 */
-	if (function == 0xb || function == 0x1f) {
+	if (function == 0xb || function == 0x1f)
 		e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, function, 1);
-		if (e) {
-			out->ecx = index & 0xff;
-			out->edx = e->edx;
+	gpr[GPR_RAX] = 0;
+	gpr[GPR_RBX] = 0;
+	gpr[GPR_RCX] = e ? index & 0xff : 0;
+	gpr[GPR_RDX] = e ? e->edx : 0;
+}
+
+void lodge_do_cpuid(struct lodge_vcpu *vcpu, u64 next_rip)
+{
+	u64 *gpr = vcpu->st.gpr;
+	u32 asked = gpr[GPR_RAX], index = gpr[GPR_RCX], function = asked;
+	struct kvm_cpuid_entry2 *e;
+
+	if (unlikely(vcpu->msr_misc_features)) {
+		/* Intel "Virtualization Technology FlexMigration": only CPL 0 may ask. */
+		lodge_state_get(vcpu, LODGE_ST_SEGS);
+		if (vcpu->st.cpl) {
+			lodge_queue_gp(vcpu);
+			return;
 		}
 	}
+	e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, function, index);
+	if (unlikely(!e))
+		e = out_of_range(vcpu, &function, index);
+	if (likely(e)) {
+		refresh(vcpu, e);
+		gpr[GPR_RAX] = e->eax;
+		gpr[GPR_RBX] = e->ebx;
+		gpr[GPR_RCX] = e->ecx;
+		gpr[GPR_RDX] = e->edx;
+	} else {
+		answer_nothing(vcpu, function, index);
+	}
+	if (trace_lodge_cpuid_enabled())
+		trace_lodge_cpuid(vcpu->id, asked, index, gpr[GPR_RAX], gpr[GPR_RBX],
+				  gpr[GPR_RCX], gpr[GPR_RDX]);
+	lodge_retire(vcpu, next_rip);
+}
+
+/* EAX of leaf 1: family, model, stepping; 0 if there is no such leaf. */
+u32 lodge_cpuid_signature(const struct lodge_vcpu *vcpu)
+{
+	const struct kvm_cpuid_entry2 *e = find_entry(vcpu->cpuid, vcpu->nr_cpuid, 1, 0);
+
+	return e ? e->eax : 0;
 }
 
 static void update_features(struct lodge_vcpu *vcpu)
@@ -784,7 +815,7 @@ void lodge_cpuid_free(struct lodge_vcpu *vcpu)
 }
 
 /* After the first entry the guest may rely on what it saw. */
-static int check_unchanged(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry2 *entries,
+static int check_unchanged(struct lodge_vcpu *vcpu, struct kvm_cpuid_entry2 *entries,
 			   unsigned int nr)
 {
 	unsigned int i;
@@ -792,13 +823,13 @@ static int check_unchanged(struct lodge_vcpu *vcpu, const struct kvm_cpuid_entry
 	if (nr != vcpu->nr_cpuid)
 		return -EINVAL;
 	for (i = 0; i < nr; i++) {
-		const struct kvm_cpuid_entry2 *old = &vcpu->cpuid[i], *new = &entries[i];
-		struct lodge_cpuid_regs was, is;
+		struct kvm_cpuid_entry2 *old = &vcpu->cpuid[i], *new = &entries[i];
 
-		regs_of(vcpu, old, &was);
-		regs_of(vcpu, new, &is);
+		refresh(vcpu, old);
+		refresh(vcpu, new);
 		if (old->function != new->function || old->index != new->index ||
-		    old->flags != new->flags || memcmp(&was, &is, sizeof(is)))
+		    old->flags != new->flags || old->eax != new->eax || old->ebx != new->ebx ||
+		    old->ecx != new->ecx || old->edx != new->edx)
 			return -EINVAL;
 	}
 	return 0;
@@ -908,15 +939,10 @@ int lodge_get_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user)
 	if (head.nent < vcpu->nr_cpuid)
 		return -E2BIG;
 	for (i = 0; i < vcpu->nr_cpuid; i++) {
-		struct kvm_cpuid_entry2 e = vcpu->cpuid[i];
-		struct lodge_cpuid_regs r;
+		struct kvm_cpuid_entry2 *e = &vcpu->cpuid[i];
 
-		regs_of(vcpu, &e, &r);
-		e.eax = r.eax;
-		e.ebx = r.ebx;
-		e.ecx = r.ecx;
-		e.edx = r.edx;
-		if (copy_to_user(&user->entries[i], &e, sizeof(e)))
+		refresh(vcpu, e);
+		if (copy_to_user(&user->entries[i], e, sizeof(*e)))
 			return -EFAULT;
 	}
 	head.nent = vcpu->nr_cpuid;

@@ -70,29 +70,6 @@ bool lodge_next_rip(struct lodge_vcpu *vcpu, u64 *next)
 	return true;
 }
 
-void lodge_do_cpuid(struct lodge_vcpu *vcpu, u64 next_rip)
-{
-	u64 *gpr = vcpu->st.gpr;
-	struct lodge_cpuid_regs r;
-	u32 eax = gpr[GPR_RAX], ecx = gpr[GPR_RCX];
-
-	if (unlikely(vcpu->msr_misc_features)) {
-		/* Intel "Virtualization Technology FlexMigration": only CPL 0 may ask. */
-		lodge_state_get(vcpu, LODGE_ST_SEGS);
-		if (vcpu->st.cpl) {
-			lodge_queue_gp(vcpu);
-			return;
-		}
-	}
-	lodge_cpuid(vcpu, eax, ecx, &r);
-	trace_lodge_cpuid(vcpu->id, eax, ecx, r.eax, r.ebx, r.ecx, r.edx);
-	gpr[GPR_RAX] = r.eax;
-	gpr[GPR_RBX] = r.ebx;
-	gpr[GPR_RCX] = r.ecx;
-	gpr[GPR_RDX] = r.edx;
-	lodge_retire(vcpu, next_rip);
-}
-
 int lodge_exit_cpuid(struct lodge_vcpu *vcpu)
 {
 	u64 next;

@@ -55,7 +55,7 @@ int lodge_finish_exit(struct lodge_vcpu *vcpu);
  */
 int lodge_decode(struct lodge_vcpu *vcpu, struct emul_insn *insn);
 
-/* exits.c: any tier, with the next RIP known */
+/* cpuid.c: any tier, with the next RIP known */
 void lodge_do_cpuid(struct lodge_vcpu *vcpu, u64 next_rip);
 
 int lodge_exit_cpuid(struct lodge_vcpu *vcpu);

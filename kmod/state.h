@@ -165,12 +165,8 @@ int lodge_set_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 int lodge_get_cpuid2(struct lodge_vcpu *vcpu, struct kvm_cpuid2 __user *user);
 int lodge_set_cpuid(struct lodge_vcpu *vcpu, struct kvm_cpuid __user *user);
 
-/* What CPUID tells the guest; *out is eax, ebx, ecx, edx. Any tier. */
-struct lodge_cpuid_regs {
-	u32 eax, ebx, ecx, edx;
-};
-
-void lodge_cpuid(struct lodge_vcpu *vcpu, u32 eax, u32 ecx, struct lodge_cpuid_regs *out);
+/* EAX of leaf 1, or 0. */
+u32 lodge_cpuid_signature(const struct lodge_vcpu *vcpu);
 
 /* Was the guest given X86_FEATURE_*? Only for features that CPUID reports. Any tier. */
 static inline bool lodge_guest_has(const struct lodge_vcpu *vcpu, unsigned int feature)

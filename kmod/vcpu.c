@@ -235,15 +235,14 @@ static void reset_segments(struct lodge_state *st)
 void lodge_vcpu_reset(struct lodge_vcpu *vcpu, bool init)
 {
 	struct lodge_state *st = &vcpu->st;
-	struct lodge_cpuid_regs id;
+	u32 signature = lodge_cpuid_signature(vcpu);
 	u64 cr0 = X86_CR0_ET;
 
 	lodge_state_edit(vcpu, LODGE_ST_ALL);
 	cr0 |= init ? st->cr0 & (X86_CR0_NW | X86_CR0_CD) : X86_CR0_NW | X86_CR0_CD;
 
-	lodge_cpuid(vcpu, 1, 0, &id);
 	memset(st->gpr, 0, sizeof(st->gpr));
-	st->gpr[2] = id.eax ? id.eax : 0x600;	/* EDX: family, model, stepping */
+	st->gpr[2] = signature ?: 0x600;	/* EDX */
 	st->rip = 0xfff0;
 	st->rflags = X86_EFLAGS_FIXED;
 	reset_segments(st);
