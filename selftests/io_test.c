@@ -174,6 +174,29 @@ TEST_F(io, outs)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+static void guest_outs_then_store(u64 arg __maybe_unused)
+{
+	const u16 *p = words;
+
+	words[0] = 0x1234;
+	asm volatile("outsw" : "+S"(p) : "d"(PORT) : "memory");
+	*(volatile u32 *)GUEST_HOLE = 0x5678;
+}
+
+/* What the CPU said of the one instruction is not for the next. */
+TEST_F(io, outs_then_store)
+{
+	struct kvm_run *run = self->vcpu.run;
+
+	vcpu_setup_long(&self->vcpu, guest_outs_then_store, 0);
+	ASSERT_EQ(0x1234, *(u16 *)expect_io(&self->vcpu, KVM_EXIT_IO_OUT, 2, 1));
+	vcpu_run_expect(&self->vcpu, KVM_EXIT_MMIO);
+	ASSERT_EQ(GUEST_HOLE, run->mmio.phys_addr);
+	ASSERT_EQ(4, run->mmio.len);
+	ASSERT_EQ(0x5678, *(u32 *)run->mmio.data);
+	vcpu_run_to_done(&self->vcpu);
+}
+
 TEST_F(io, outs_down)
 {
 	vcpu_setup_long(&self->vcpu, guest_outs, 1);
