@@ -162,7 +162,8 @@ void lodge_await_deadline(struct lodge_vcpu *vcpu, u8 vector)
 	if (ns > LAPIC_MAX_ADVANCE_NS)
 		return;
 	lapic_deadline_was(vcpu->lapic, -(s64)ns);
-	while (lodge_read_guest_tsc(vcpu) < deadline)
+	/* Since now: behind a deadline at the end of the TSC's range it begins anew. */
+	while (lodge_read_guest_tsc(vcpu) - now < deadline - now)
 		cpu_relax();
 }
 

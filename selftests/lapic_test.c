@@ -495,6 +495,36 @@ TEST_F(lapic, timer_deadline_while_busy)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+/* The host learns how early its timer has to be; then the TSC begins anew at a deadline. */
+static void guest_last_deadline(u64 mode)
+{
+	u64 before;
+	int i;
+
+	enable(mode);
+	apic_write(APIC_LVTT, LVT_DEADLINE | 0xa3);
+	for (i = 0; i < 40; i++) {
+		before = counts[0xa3];
+		if (i >= 20)
+			wrmsr(MSR_TSC, ~0UL - 2000000);
+		wrmsr(MSR_TSC_DEADLINE, i < 20 ? rdtsc() + 2000000 : ~0UL);
+		guest_sti();
+		/* On a slow host the TSC is over the end before the interrupt, which never comes. */
+		while (counts[0xa3] == before && (i < 20 || rdtsc() >> 63))
+			guest_relax();
+		guest_cli();
+	}
+	wrmsr(MSR_TSC_DEADLINE, 0);
+}
+
+/* Who waits for the last value of the TSC may not see it. */
+TEST_F(lapic, timer_deadline_at_the_end)
+{
+	vcpu_offer_deadline(&self->vcpu);
+	vcpu_setup_long(&self->vcpu, guest_last_deadline, variant->mode);
+	vcpu_run_to_done(&self->vcpu);
+}
+
 static void guest_far_deadline(u64 mode)
 {
 	enable(mode);
