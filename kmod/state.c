@@ -284,7 +284,8 @@ void lodge_deliver_payload(struct lodge_vcpu *vcpu)
 		 */
 		lodge_state_edit(vcpu, LODGE_ST_DRS);
 		st->dr6 &= ~(u64)DR_TRAP_BITS;
-		st->dr6 |= DR6_ACTIVE_LOW | (ex->payload & ~(DR6_ACTIVE_LOW | BIT_ULL(12)));
+		st->dr6 |= DR6_ACTIVE_LOW |
+			   (lower_32_bits(ex->payload) & ~(DR6_ACTIVE_LOW | BIT_ULL(12)));
 		st->dr6 &= ~(ex->payload & DR6_ACTIVE_LOW);
 		break;
 	case X86_TRAP_PF:

@@ -333,6 +333,50 @@ TEST(payload)
 	vm_destroy(&vm);
 }
 
+static void guest_goes_on(u64 arg)
+{
+	for (;;)
+		GUEST_SYNC(arg);
+}
+
+/* DR6 has 32 bits: more of them in the CPU are a fault of the kernel's. */
+TEST(payload_above_dr6)
+{
+	struct kvm_enable_cap cap = { .cap = KVM_CAP_EXCEPTION_PAYLOAD, .args = { 1 } };
+	struct kvm_vcpu_events events;
+	struct kvm_debugregs regs;
+	struct test_vcpu vcpu;
+	struct test_vm vm;
+
+	if (test_device_is_kvm())
+		SKIP(return, "KVM keeps them");
+	vm_create(&vm);
+	vm_ioctl(&vm, KVM_ENABLE_CAP, &cap);
+	vcpu_create(&vm, &vcpu, 0);
+	guest_var(&vm, guest_handlers[1]) = note;
+	vcpu_setup_long(&vcpu, guest_goes_on, 1);
+	ASSERT_EQ(1, vcpu_run_to_sync(&vcpu));
+
+	/* With a breakpoint the CPU has all of them. */
+	vcpu_ioctl(&vcpu, KVM_GET_DEBUGREGS, &regs);
+	regs.db[0] = GUEST_SCRATCH;
+	regs.dr7 = 0x401;
+	vcpu_ioctl(&vcpu, KVM_SET_DEBUGREGS, &regs);
+	vcpu_ioctl(&vcpu, KVM_GET_VCPU_EVENTS, &events);
+	events.flags = KVM_VCPUEVENT_VALID_PAYLOAD;
+	events.exception.pending = 1;
+	events.exception.nr = 1;
+	events.exception_has_payload = 1;
+	events.exception_payload = 1ULL << 40 | 0x4000;
+	vcpu_ioctl(&vcpu, KVM_SET_VCPU_EVENTS, &events);
+	ASSERT_EQ(1, vcpu_run_to_sync(&vcpu));
+	ASSERT_EQ(1, guest_var(&vm, seen_vector));
+	vcpu_ioctl(&vcpu, KVM_GET_DEBUGREGS, &regs);
+	ASSERT_EQ(0xffff4ff0, regs.dr6);
+	vcpu_destroy(&vcpu);
+	vm_destroy(&vm);
+}
+
 TEST(triple_fault_event)
 {
 	struct kvm_enable_cap cap = {
