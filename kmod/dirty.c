@@ -136,7 +136,7 @@ bool lodge_cpu_logs(const struct lodge_memory *mem)
  */
 void lodge_dirty_logged(struct lodge_vcpu *vcpu, const u64 *gpas, unsigned int nr)
 {
-	const struct lodge_slot *slot;
+	const struct lodge_slot *slot, *leaving;
 	unsigned int i;
 
 	rcu_read_lock();
@@ -146,6 +146,14 @@ void lodge_dirty_logged(struct lodge_vcpu *vcpu, const u64 *gpas, unsigned int n
 		slot = lodge_slot_find(&vcpu->vm->mem, gfn, &vcpu->slot_hint);
 		if (slot)
 			lodge_dirty_mark(vcpu, slot, gfn);
+		/*
+		 * The write may have been to a slot that has just moved away from here. Who does
+		 * not find it there any more sees it here: swap_slots().
+		 */
+		smp_rmb();
+		leaving = READ_ONCE(vcpu->vm->mem.leaving);
+		if (unlikely(leaving) && gfn - leaving->base_gfn < leaving->npages)
+			lodge_dirty_mark(vcpu, leaving, gfn);
 	}
 	rcu_read_unlock();
 }

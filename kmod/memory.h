@@ -111,6 +111,7 @@ struct lodge_memory {
 	struct xarray by_id;		/* slots_lock */
 	u64 slot_version;		/* the last one given; slots_lock */
 	struct lodge_slot *strays;	/* gone, but perhaps in use; until the VM goes */
+	const struct lodge_slot *leaving;	/* shared: has moved; CPUs may have notes of it */
 	u64 nr_pages;			/* in all slots; slots_lock */
 	u32 ring_bytes;			/* of each vCPU's dirty ring, 0: none; vm->lock */
 	unsigned long shadow_pages;	/* of KVM_SET_NR_MMU_PAGES, 0: never set */

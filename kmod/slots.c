@@ -215,6 +215,9 @@ static void swap_slots(struct lodge_memory *mem, struct lodge_slot *old,
 	if (new)
 		hva_add(mem, new);
 	spin_lock(&mem->lock);
+	/* What CPUs have noted of its pages until now belongs to the log that goes along. */
+	if (old && new && lodge_cpu_logs(mem))
+		WRITE_ONCE(mem->leaving, old);
 	/*
 	 * Before the old one goes: what both have must not look like no memory to a fault.
 	 * Both are of one size, so the tree's order holds while they overlap.
@@ -238,6 +241,11 @@ static void swap_slots(struct lodge_memory *mem, struct lodge_slot *old,
 	/* Until now a notifier callback had to learn that CPUs may use its memory. */
 	hva_remove(mem, old);
 	stray = wait_for_accesses(mem);
+	if (mem->leaving) {
+		/* And nobody who has seen it uses it after this. */
+		WRITE_ONCE(mem->leaving, NULL);
+		lodge_kick_all_and_wait(container_of(mem, struct lodge_vm, mem));
+	}
 	/* A log that goes on is the new slot's. */
 	if (new && rcu_access_pointer(new->dirty) == rcu_access_pointer(old->dirty))
 		RCU_INIT_POINTER(old->dirty, NULL);

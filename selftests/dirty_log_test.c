@@ -5,6 +5,7 @@
  */
 #include <kselftest_harness.h>
 
+#include <pthread.h>
 #include <sys/sysinfo.h>
 
 #include "guest.h"
@@ -467,6 +468,59 @@ TEST_F(dirty_log, many_pages)
 		for (i = 0; i < MIGRATE_PAGES / 64; i++)
 			ASSERT_EQ(0, bitmap[i]);
 	}
+}
+
+#define MOVED_GPA	(MIGRATE_GPA + 4 * MIGRATE_SIZE)
+
+static volatile u64 page_to_write, page_written;
+
+/* No PAUSE: it may end the guest, as it must not at these moments. */
+static void guest_writes_told(u64 arg)
+{
+	u64 page;
+
+	(void)arg;
+	guest_sti();
+	while ((page = page_to_write) != ~0UL) {
+		if (page == page_written)
+			continue;
+		/* A read has it mapped, so that the write needs no help. */
+		(void)VOLATILE(u64, page);
+		VOLATILE(u64, page) = page;
+		page_written = page;
+	}
+}
+
+static void *run_to_done(void *vcpu)
+{
+	vcpu_run_to_done(vcpu);
+	return NULL;
+}
+
+/* What a CPU has noted, but not yet told, goes along with a slot that moves. */
+TEST_F(dirty_log, moves_with_slot)
+{
+	volatile u64 *order = vm_ptr(&self->vm, (uintptr_t)&page_to_write);
+	volatile u64 *written = vm_ptr(&self->vm, (uintptr_t)&page_written);
+	u64 bitmap[MIGRATE_PAGES / 64], gpa = MIGRATE_GPA, page;
+	pthread_t thread;
+
+	if (get_nprocs() < 2)
+		SKIP(return, "one CPU only");
+	vm_set_slot(&self->vm, 1, KVM_MEM_LOG_DIRTY_PAGES, gpa, MIGRATE_SIZE, self->mem);
+	vcpu_setup_long(&self->vcpu, guest_writes_told, 0);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, run_to_done, &self->vcpu));
+	for (page = 1; page < 20; page++) {
+		*order = gpa + page * TEST_PAGE_SIZE;
+		while (*written != *order)
+			;
+		gpa = gpa == MIGRATE_GPA ? MOVED_GPA : MIGRATE_GPA;
+		vm_set_slot(&self->vm, 1, KVM_MEM_LOG_DIRTY_PAGES, gpa, MIGRATE_SIZE, self->mem);
+		ASSERT_EQ(0, get(&self->vm, 1, bitmap));
+		EXPECT_EQ(1UL << page, bitmap[0]);
+	}
+	*order = ~0UL;
+	ASSERT_EQ(0, pthread_join(thread, NULL));
 }
 
 /* Two vCPUs write while a third party migrates. */
