@@ -399,4 +399,26 @@ TEST_F(regs, guest_debugregs)
 	vcpu_run_to_done(&self->vcpu);
 }
 
+#define CR4_MCE		(1UL << 6)
+
+/* Its own, whatever the host needs in the CPU's. */
+static void guest_cr4(u64 arg __maybe_unused)
+{
+	GUEST_ASSERT_EQ(read_cr4(), LONG_CR4);
+	write_cr4(LONG_CR4 | CR4_MCE);
+	GUEST_ASSERT_EQ(read_cr4(), LONG_CR4 | CR4_MCE);
+	write_cr4(LONG_CR4);
+	GUEST_ASSERT_EQ(read_cr4(), LONG_CR4);
+}
+
+TEST_F(regs, guest_cr4)
+{
+	struct kvm_sregs sregs;
+
+	vcpu_setup_long(&self->vcpu, guest_cr4, 0);
+	vcpu_run_to_done(&self->vcpu);
+	vcpu_ioctl(&self->vcpu, KVM_GET_SREGS, &sregs);
+	ASSERT_EQ(LONG_CR4, sregs.cr4);
+}
+
 TEST_HARNESS_MAIN

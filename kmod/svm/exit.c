@@ -158,6 +158,7 @@ static int svm_exit_invalid(struct lodge_vcpu *vcpu)
 
 static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_READ_CR0]		= lodge_exit_cr_access,
+	[SVM_EXIT_READ_CR4]		= lodge_exit_cr_access,
 	[SVM_EXIT_WRITE_CR0]		= lodge_exit_cr_access,
 	[SVM_EXIT_WRITE_CR4]		= lodge_exit_cr_access,
 	[SVM_EXIT_WRITE_CR8]		= svm_exit_cr8_write,

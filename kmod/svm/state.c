@@ -171,7 +171,13 @@ static void svm_commit_crs(struct svm_vcpu *svm, const struct lodge_vm *vm,
 	s->cr0 = st->cr0 & ~svm->cr0_hidden;
 	s->cr2 = st->cr2;
 	s->cr3 = st->cr3;
-	s->cr4 = st->cr4;
+	/*
+	 * With MCE clear a machine check is a shutdown ("Machine Check Architecture"), of which
+	 * the host would learn nothing more: a guest that has it clear runs with it set.
+	 */
+	s->cr4 = st->cr4 | lodge_svm_features.host_mce;
+	if (svm_intercepted(svm, SVM_ICPT_CR4_READ) != (s->cr4 != st->cr4))
+		svm_intercept(svm, SVM_ICPT_CR4_READ, s->cr4 != st->cr4);
 	/* VMRUN demands SVME; the guest does not see it (AMD APM, "Canonicalization"). */
 	s->efer = st->efer | EFER_SVME;
 	svm_touch(svm, SVM_CLEAN_CR | SVM_CLEAN_CR2);

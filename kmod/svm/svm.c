@@ -13,6 +13,8 @@
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
 #include <asm/msr.h>
+#include <asm/processor-flags.h>
+#include <asm/special_insns.h>
 #include <asm/trapnr.h>
 
 #include "../kernel_compat.h"
@@ -115,6 +117,7 @@ static int svm_probe(void)
 	f->pause_filter = edx & CPUID_SVM_PAUSE_FILTER;
 	f->v_spec_ctrl = edx & CPUID_SVM_V_SPEC_CTRL;
 	f->tsc_ratio = edx & CPUID_SVM_TSC_RATE;
+	f->host_mce = native_read_cr4() & X86_CR4_MCE;
 	if (f->tsc_ratio)
 		lodge_tsc_scaling(SVM_TSC_RATIO_BITS, SVM_TSC_RATIO_MAX);
 

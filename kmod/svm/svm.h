@@ -82,6 +82,7 @@ struct svm_features {
 	bool pause_filter;
 	bool v_spec_ctrl;
 	bool tsc_ratio;
+	unsigned long host_mce;	/* CR4.MCE as the host has it */
 };
 
 /* The ratio 1: AMD APM volume 2, "TSC Ratio MSR (C000_0104h)", 8 bits before the point. */

@@ -14,6 +14,7 @@
 /* Intercepts: word index * 32 + bit, for svm_intercept(). */
 enum svm_intercept {
 	SVM_ICPT_CR0_READ	= 0,
+	SVM_ICPT_CR4_READ	= 4,
 	SVM_ICPT_CR0_WRITE	= 16,
 	SVM_ICPT_CR4_WRITE	= 16 + 4,
 	SVM_ICPT_CR8_WRITE	= 16 + 8,
