@@ -509,7 +509,7 @@ static void guest_last_deadline(u64 mode)
 			wrmsr(MSR_TSC, ~0UL - 2000000);
 		wrmsr(MSR_TSC_DEADLINE, i < 20 ? rdtsc() + 2000000 : ~0UL);
 		guest_sti();
-		/* On a slow host the TSC is over the end before the interrupt, which never comes. */
+		/* On a slow host the TSC is over the end before the interrupt: it never comes. */
 		while (counts[0xa3] == before && (i < 20 || rdtsc() >> 63))
 			guest_relax();
 		guest_cli();

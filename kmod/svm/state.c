@@ -156,6 +156,7 @@ static void svm_commit_crs(struct svm_vcpu *svm, const struct lodge_vm *vm,
 			   const struct lodge_state *st)
 {
 	struct vmcb_save *s = &svm->vmcb->save;
+	bool differs;
 
 	/*
 	 * CR0.CD would slow the physical CPU down, and firmware runs with it set. Memory
@@ -176,8 +177,9 @@ static void svm_commit_crs(struct svm_vcpu *svm, const struct lodge_vm *vm,
 	 * the host would learn nothing more: a guest that has it clear runs with it set.
 	 */
 	s->cr4 = st->cr4 | lodge_svm_features.host_mce;
-	if (svm_intercepted(svm, SVM_ICPT_CR4_READ) != (s->cr4 != st->cr4))
-		svm_intercept(svm, SVM_ICPT_CR4_READ, s->cr4 != st->cr4);
+	differs = s->cr4 != st->cr4;
+	if (svm_intercepted(svm, SVM_ICPT_CR4_READ) != differs)
+		svm_intercept(svm, SVM_ICPT_CR4_READ, differs);
 	/* VMRUN demands SVME; the guest does not see it (AMD APM, "Canonicalization"). */
 	s->efer = st->efer | EFER_SVME;
 	svm_touch(svm, SVM_CLEAN_CR | SVM_CLEAN_CR2);
