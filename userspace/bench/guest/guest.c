@@ -93,6 +93,9 @@ static void exit_for_ever(u64 op)
 	static const u8 bytes[64];
 	volatile u32 *mmio = POINTER(u32, SHARED->argument);
 
+	/* Bochs lets no interrupt of the host's end a guest that came with IF clear. */
+	if (op == OP_SPIN)
+		asm volatile("sti");
 	for (;;) {
 		if (op == OP_OUT) {
 			out8(PORT_ROW, 0);
