@@ -5,22 +5,44 @@
  * constant after set-up, no lock.
  */
 #include <errno.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #include "memory.h"
 
+#define HUGE_PAGE	MIB(2)
+
+/*
+ * A huge page of the host is one of the guest's only where both begin at such an address.
+ * Regions of the guest's memory do; kernels before 6.7 map wherever there is room.
+ */
+static void *map_aligned(u64 size)
+{
+	u8 *all, *hva;
+	size_t head;
+
+	if (size > SIZE_MAX - HUGE_PAGE)
+		return MAP_FAILED;
+	all = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (all == MAP_FAILED)
+		return MAP_FAILED;
+	head = -(uintptr_t)all % HUGE_PAGE;
+	hva = all + head;
+	if (head)
+		munmap(all, head);
+	munmap(hva + size, HUGE_PAGE - head);
+	return hva;
+}
+
 static int map_region(struct guest_memory *memory, u64 gpa, u64 size)
 {
 	struct memory_region *region = &memory->regions[memory->count];
-	void *hva;
+	void *hva = map_aligned(size);
 
-	if (size > SIZE_MAX)
-		return -ENOMEM;
-	hva = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (hva == MAP_FAILED)
-		return -errno;
+		return -ENOMEM;
 	/* Both are requests only: a kernel without them runs the guest as well. */
 	madvise(hva, size, MADV_HUGEPAGE);
 	madvise(hva, size, MADV_DONTDUMP);

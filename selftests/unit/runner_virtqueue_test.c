@@ -247,6 +247,22 @@ static void test_noise(void)
 	check(inside && taken > 1000, "200,000 rings of noise harm nothing");
 }
 
+/* Of a size, and so at places, that no kernel rounds by itself. */
+static void test_huge_pages(void)
+{
+	struct guest_memory odd[8];
+	bool aligned = true;
+
+	for (int i = 0; i < 8; i++) {
+		if (memory_create(&odd[i], MIB(17) + 4096))
+			abort();
+		aligned = aligned && (uintptr_t)odd[i].regions[0].hva % MIB(2) == 0;
+	}
+	check(aligned, "memory begins where a huge page may");
+	for (int i = 0; i < 8; i++)
+		memory_destroy(&odd[i]);
+}
+
 static void test_memory(void)
 {
 	struct guest_memory large;
@@ -274,6 +290,7 @@ int main(void)
 	test_iov();
 	test_noise();
 	test_memory();
+	test_huge_pages();
 	memory_destroy(&memory);
 	return finish();
 }
