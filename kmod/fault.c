@@ -17,7 +17,7 @@
 
 struct fault {
 	u64 gfn;
-	bool write;
+	bool write, exec;
 
 	struct lodge_slot slot;	/* what it was: it may change and go at any time */
 	unsigned long hva;
@@ -232,6 +232,9 @@ static unsigned int leaf_level(const struct fault *f)
 {
 	if (!f->page || !PageCompound(f->page) || lodge_slot_logs(&f->slot))
 		return 1;
+	/* What is there already is split, and each part of it may be fetched from. */
+	if (f->exec && lodge_backend->stage2.small_only)
+		return 1;
 	return lodge_host_leaf_level(&f->slot, f->gfn);
 }
 
@@ -295,6 +298,7 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	struct fault f = {
 		.gfn = gpa >> PAGE_SHIFT,
 		.write = access & LODGE_ACCESS_WRITE,
+		.exec = access & LODGE_ACCESS_EXEC,
 	};
 	/* Before the look; pairs with swap_slots(). */
 	unsigned long come = smp_load_acquire(&mem->slots_come);
@@ -322,7 +326,7 @@ int lodge_stage2_fault(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 		bool fixed;
 
 		spin_lock(&mem->lock);
-		fixed = lodge_stage2_fix(mem, vcpu, f.gfn, true);
+		fixed = lodge_stage2_fix(mem, vcpu, f.gfn, access);
 		spin_unlock(&mem->lock);
 		if (fixed)
 			return LODGE_FAULT_MAPPED;
@@ -400,7 +404,7 @@ int lodge_stage2_fault_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 	/* A holder of the lock may be waiting for this CPU to take an interrupt. */
 	if (!spin_trylock(&mem->lock))
 		return -EAGAIN;
-	fixed = lodge_stage2_fix(mem, vcpu, gpa >> PAGE_SHIFT, access & LODGE_ACCESS_WRITE);
+	fixed = lodge_stage2_fix(mem, vcpu, gpa >> PAGE_SHIFT, access);
 	spin_unlock(&mem->lock);
 	vcpu->stats.pf_taken += fixed;
 	return fixed ? LODGE_FAULT_MAPPED : -EAGAIN;

@@ -273,7 +273,7 @@ enum lodge_fault {		/* not an errno */
 };
 
 #define LODGE_ACCESS_WRITE	BIT(0)
-#define LODGE_ACCESS_EXEC	BIT(1)	/* every leaf is executable */
+#define LODGE_ACCESS_EXEC	BIT(1)
 
 /*
  * Resolves a stage-2 fault of @vcpu at @gpa, in the vCPU's thread. May sleep in the

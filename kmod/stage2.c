@@ -69,7 +69,7 @@ static u64 s2_make_leaf(const struct lodge_s2_leaf *leaf, unsigned int level)
 	u64 entry = format->present | format->leaf | format->accessed;
 
 	if (level > 1)
-		entry |= format->large;
+		entry = (entry & ~format->small_only) | format->large;
 	/* With the dirty bit set beforehand the CPU need not come back to set it. */
 	if (leaf->writable)
 		entry |= format->writable | (leaf->clean ? 0 : format->dirty);
@@ -227,7 +227,7 @@ static void split_leaf(u64 *entry, unsigned int level, u64 deny, struct lodge_s2
 	batch->spare = NULL;
 	batch->flush = true;
 	if (level == 2)
-		part &= ~s2_format()->large;
+		part = (part & ~s2_format()->large) | s2_format()->small_only;
 	for (i = 0; i < S2_ENTRIES; i++)
 		table[i] = part + i * (lodge_s2_pages(level - 1) << PAGE_SHIFT);
 	/* The CPU that walks must not find the table before its contents. */
@@ -298,7 +298,7 @@ unsigned int lodge_stage2_level(struct lodge_memory *mem, u64 gfn)
 	return find_leaf(mem, gfn, &level) ? level : 0;
 }
 
-bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn, bool write)
+bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn, u32 access)
 {
 	const struct lodge_stage2_format *format = s2_format();
 	const struct lodge_slot *slot;
@@ -310,7 +310,9 @@ bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn
 	entry = find_leaf(mem, gfn, &level);
 	if (!entry)
 		return false;
-	if (!write || READ_ONCE(*entry) & format->writable)
+	if (unlikely(access & LODGE_ACCESS_EXEC) && level > 1 && format->small_only)
+		return false;
+	if (!(access & LODGE_ACCESS_WRITE) || READ_ONCE(*entry) & format->writable)
 		return true;
 	if (!(READ_ONCE(*entry) & S2_HOST_WRITABLE))
 		return false;

@@ -76,10 +76,10 @@ int lodge_stage2_map(struct lodge_memory *mem, const struct lodge_s2_leaf *leaf,
 		     struct lodge_s2_batch *batch);
 
 /*
- * True when the leaf at @gfn allows the access or now does: a write that only the
- * dirty log (or its past) had denied is allowed and recorded, as of @vcpu.
+ * True when the leaf at @gfn allows the access (LODGE_ACCESS_*) or now does: a write that only
+ * the dirty log (or its past) had denied is allowed and recorded, as of @vcpu.
  */
-bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn, bool write);
+bool lodge_stage2_fix(struct lodge_memory *mem, struct lodge_vcpu *vcpu, u64 gfn, u32 access);
 
 void lodge_stage2_zap_range(struct lodge_memory *mem, u64 start, u64 end,
 			    struct lodge_s2_batch *batch);

@@ -335,35 +335,6 @@ TEST_F(dirty_log, moved)
 	ASSERT_EQ(-ENOENT, get(vm, 1, bitmap));
 }
 
-/* A counter of the VM by its name; ~0 if there is none. */
-static u64 vm_stat(struct test_vm *vm, const char *name)
-{
-	struct kvm_stats_header header;
-	struct kvm_stats_desc *desc;
-	int fd = __vm_ioctl(vm, KVM_GET_STATS_FD, 0);
-	u64 value = ~0UL;
-	size_t size;
-	u32 i;
-
-	if (fd < 0)
-		return value;
-	if (pread(fd, &header, sizeof(header), 0) != sizeof(header))
-		TEST_DIE("the header of the statistics");
-	size = sizeof(*desc) + header.name_size;
-	desc = malloc(size);
-	for (i = 0; i < header.num_desc; i++) {
-		if (pread(fd, desc, size, header.desc_offset + i * (off_t)size) != (ssize_t)size)
-			TEST_DIE("a description of the statistics");
-		if (strcmp(desc->name, name))
-			continue;
-		if (pread(fd, &value, 8, header.data_offset + desc->offset) != 8)
-			TEST_DIE("a value of the statistics");
-	}
-	free(desc);
-	close(fd);
-	return value;
-}
-
 static void guest_writes_each(u64 arg __maybe_unused)
 {
 	u64 i;

@@ -267,7 +267,7 @@ static void probe_mitigations(void)
 	f->write_ibrs = boot_cpu_has(X86_FEATURE_KERNEL_IBRS);
 	/* A guest that changes the size of a page it executes from stops the whole machine. */
 	if (boot_cpu_has_bug(X86_BUG_ITLB_MULTIHIT) && !cpu_mitigations_off())
-		s2->max_level = 1;
+		s2->small_only = VMX_EPTE_EXEC;
 }
 
 /* Instructions that are not there for a guest: "Other Causes of VM Exits". */

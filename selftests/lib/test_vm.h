@@ -189,7 +189,11 @@ void vcpu_run_to_done_at(struct test_vcpu *vcpu, const char *file, int line);
 #define vcpu_run_to_done(vcpu) vcpu_run_to_done_at(vcpu, __FILE__, __LINE__)
 
 void *io_data(struct test_vcpu *vcpu);
-/* A counter of KVM_GET_STATS_FD. */
+/* Where the file @fd of KVM_GET_STATS_FD has the counter @name, or false. */
+bool stat_find(int fd, const char *name, long *at);
+/* A counter of the VM; ~0 if there is none. */
+u64 vm_stat(struct test_vm *vm, const char *name);
+/* A counter of the vCPU. */
 u64 vcpu_stat(struct test_vcpu *vcpu, const char *name);
 /* The file that has it as eight bytes at offset *@at, for who must be quick. */
 int vcpu_stat_open(struct test_vcpu *vcpu, const char *name, long *at);

@@ -378,26 +378,9 @@ u32 vcpu_run_to_out32(struct test_vcpu *vcpu, u16 port)
 int vcpu_stat_open(struct test_vcpu *vcpu, const char *name, long *at)
 {
 	int fd = vcpu_ioctl(vcpu, KVM_GET_STATS_FD, 0);
-	struct kvm_stats_header header;
-	union {
-		struct kvm_stats_desc desc;
-		char bytes[256];
-	} u;
-	u32 i, each;
 
-	if (pread(fd, &header, sizeof(header), 0) != sizeof(header))
-		TEST_DIE("read: %m");
-	each = sizeof(u.desc) + header.name_size;
-	for (i = 0; i < header.num_desc; i++) {
-		if (each > sizeof(u) ||
-		    pread(fd, &u, each, header.desc_offset + i * each) != (ssize_t)each)
-			TEST_DIE("read: %m");
-		if (!strcmp(u.bytes + sizeof(u.desc), name))
-			break;
-	}
-	if (i == header.num_desc)
+	if (!stat_find(fd, name, at))
 		TEST_DIE("nothing counts %s", name);
-	*at = header.data_offset + u.desc.offset;
 	return fd;
 }
 

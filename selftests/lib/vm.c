@@ -259,3 +259,41 @@ void vm_place(struct test_vm *vm, u64 gpa, const void *start,
 {
 	memcpy(vm_ptr(vm, gpa), start, (uintptr_t)end - (uintptr_t)start);
 }
+
+bool stat_find(int fd, const char *name, long *at)
+{
+	struct kvm_stats_header header;
+	union {
+		struct kvm_stats_desc desc;
+		char bytes[256];
+	} u;
+	u32 i, each;
+
+	if (pread(fd, &header, sizeof(header), 0) != sizeof(header))
+		TEST_DIE("read: %m");
+	each = sizeof(u.desc) + header.name_size;
+	for (i = 0; i < header.num_desc; i++) {
+		if (each > sizeof(u) ||
+		    pread(fd, &u, each, header.desc_offset + i * each) != (ssize_t)each)
+			TEST_DIE("read: %m");
+		if (strcmp(u.bytes + sizeof(u.desc), name))
+			continue;
+		*at = header.data_offset + u.desc.offset;
+		return true;
+	}
+	return false;
+}
+
+u64 vm_stat(struct test_vm *vm, const char *name)
+{
+	int fd = __vm_ioctl(vm, KVM_GET_STATS_FD, 0);
+	u64 value = ~0UL;
+	long at;
+
+	if (fd < 0)
+		return value;
+	if (stat_find(fd, name, &at) && pread(fd, &value, sizeof(value), at) != sizeof(value))
+		TEST_DIE("read: %m");
+	close(fd);
+	return value;
+}
