@@ -23,7 +23,7 @@ struct lodge_stage2_format {
 	u64 dirty;
 	u64 memtype_wb;		/* leaf: ordinary memory */
 	u64 memtype_uc;		/* leaf: device memory of the host */
-	u64 small_only;		/* rights that no leaf above level 1 may give: to execute, or none */
+	u64 small_only;		/* rights that no leaf above level 1 may give: to fetch, or none */
 	unsigned int max_level;	/* largest leaf: 1 = 4K, 2 = 2M, 3 = 1G */
 	bool logs;		/* it notes a page as it sets that bit: lodge_dirty_logged() */
 	bool no_accessed;	/* the CPU sets no such bit: that a page is used shows by a fault */

@@ -7,6 +7,7 @@
  * The protocols are those of the kernel's Documentation/virt/kvm/x86/ (hypercalls, msr,
  * cpuid), which Linux guests follow.
  */
+#include <linux/bitops.h>
 #include <linux/build_bug.h>
 #include <linux/nospec.h>
 #include <linux/stddef.h>
@@ -21,6 +22,8 @@
 
 /* Other vCPUs of the guest may write to the byte, but not without end. */
 #define MAX_EXCHANGES	8
+
+#define MAX_FAST_IPIS	8	/* sent with interrupts off */
 
 u32 lodge_pv_features(void)
 {
@@ -287,6 +290,30 @@ int lodge_exit_hypercall(struct lodge_vcpu *vcpu)
 		result = hypercall(vcpu, nr, args, long64);
 	}
 	finish(vcpu, result, next);
+	return LODGE_REENTER;
+}
+
+/*
+ * Of the hypercalls that do something only SEND_IPI is frequent, and needs no more than a write
+ * to the ICR does, unless it names many.
+ */
+enum lodge_next lodge_hypercall_fast(struct lodge_vcpu *vcpu, u64 next_rip)
+{
+	u64 *gpr = vcpu->st.gpr;
+	u64 args[4] = { gpr[GPR_RBX], gpr[GPR_RCX], gpr[GPR_RDX], gpr[GPR_RSI] };
+
+	switch (gpr[GPR_RAX]) {
+	case KVM_HC_KICK_CPU:
+	case KVM_HC_SCHED_YIELD:
+	case KVM_HC_MAP_GPA_RANGE:
+		return LODGE_SLOW;
+	case KVM_HC_SEND_IPI:
+		if (hweight64(args[0]) + hweight64(args[1]) > MAX_FAST_IPIS)
+			return LODGE_SLOW;
+	}
+	gpr[GPR_RAX] = hypercall(vcpu, gpr[GPR_RAX], args, true);
+	vcpu->stats.hypercalls++;
+	lodge_retire(vcpu, next_rip);
 	return LODGE_REENTER;
 }
 

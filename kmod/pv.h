@@ -66,6 +66,8 @@ static inline void lodge_tell_preempted(struct lodge_vcpu *vcpu)
 
 /* VMCALL or VMMCALL. After the window. */
 int lodge_exit_hypercall(struct lodge_vcpu *vcpu);
+/* The same in the window, of 64-bit code at CPL 0; LODGE_SLOW: nothing was done. */
+enum lodge_next lodge_hypercall_fast(struct lodge_vcpu *vcpu, u64 next_rip);
 
 /*
  * #UD, perhaps because the guest used the other vendor's hypercall: with

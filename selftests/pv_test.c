@@ -428,6 +428,46 @@ TEST_F(pv, exit_hypercall_32)
 	ASSERT_EQ(~0U, regs.rax);
 }
 
+/* SEND_IPI to vCPU 1, as Intel spells it or as AMD does, then a port that is not for ring 3. */
+GUEST_TEXT(user_call,
+	   "movl $10, %eax; movl $2, %ebx; xorl %ecx, %ecx; xorl %edx, %edx; movl $0x40, %esi\n"
+	   "testl %edi, %edi; jnz 1f\n"
+	   "vmmcall; jmp 2f\n"
+	   "1: vmcall\n"
+	   "2: outl %eax, $0x80\n");
+
+static void user_faulted(struct guest_regs *regs)
+{
+	GUEST_SYNC(regs->rax);
+}
+
+static void call_as_user(u64 arg __maybe_unused)
+{
+	asm volatile("ltr %w0" : : "r"(GUEST_TSS_SEL));
+	asm volatile("pushq %0\n\tpushq %1\n\tpushq $2\n\tpushq %2\n\t"
+		     "pushq %3\n\tiretq"
+		     : : "r"((u64)GUEST_USER_DATA | 3), "r"(GUEST_STACKS),
+		     "r"((u64)GUEST_USER_CODE64 | 3), "r"((u64)(uintptr_t)user_call),
+		     "D"(test_cpu_has_vmcall) : "memory");
+}
+
+/* What a guest's user space asks for is not done. */
+TEST_F(pv, user_space)
+{
+	u64 *gdt = vm_ptr(&self->vm, GUEST_GDT);
+	struct kvm_lapic_state lapic;
+
+	vcpu_ioctl(&self->vcpu[1], KVM_GET_LAPIC, &lapic);
+	*(u32 *)&lapic.regs[APIC_SPIV] = 0x1ff;
+	vcpu_ioctl(&self->vcpu[1], KVM_SET_LAPIC, &lapic);
+	guest_var(&self->vm, guest_handlers[13]) = user_faulted;
+	gdt[GUEST_TSS_SEL / 8] &= ~(2UL << 40);	/* available, for LTR */
+	vcpu_setup_long(&self->vcpu[0], call_as_user, 0);
+	ASSERT_EQ(-HC_EPERM, vcpu_run_to_sync(&self->vcpu[0]));
+	vcpu_ioctl(&self->vcpu[1], KVM_GET_LAPIC, &lapic);
+	ASSERT_EQ(0, *(u32 *)&lapic.regs[APIC_IRR + 0x40 / 32 * 0x10]);
+}
+
 static void use_all(u64 allowed)
 {
 	u64 fault = allowed ? GUEST_NO_FAULT : 13, v;

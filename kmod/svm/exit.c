@@ -308,6 +308,10 @@ enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu)
 			return lodge_exit_hlt(vcpu);
 		return LODGE_SLOW;
 	case SVM_EXIT_VMMCALL:
+		if (svm_find_next_rip(vcpu) && svm_is_64bit(vcpu) &&
+		    !to_svm(vcpu)->vmcb->save.cpl)
+			return lodge_hypercall_fast(vcpu, vcpu->exit.next_rip);
+		return LODGE_SLOW;
 	case SVM_EXIT_PAUSE:
 		svm_find_next_rip(vcpu);
 		return LODGE_SLOW;

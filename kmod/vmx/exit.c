@@ -407,6 +407,12 @@ static bool is_64bit(const struct lodge_vcpu *vcpu)
 	       (vcpu->st.efer & EFER_LMA);
 }
 
+/* Intel SDM volume 3, "Guest Segment Registers": the CPL is SS.DPL. */
+static bool is_at_cpl0(void)
+{
+	return !(vmx_read(VMCS_GUEST_ACCESS_RIGHTS + 2 * VMCS_SEG_SS) >> VMX_AR_DPL_SHIFT & 3);
+}
+
 static enum lodge_next mmio_fast(struct lodge_vcpu *vcpu, u64 gpa, u32 access)
 {
 	enum lodge_next next = LODGE_SLOW;
@@ -467,6 +473,10 @@ enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
 	case EXIT_REASON_MSR_WRITE:
 		if (lodge_do_msr_fast(vcpu, vcpu->exit.code == EXIT_REASON_MSR_WRITE, next))
 			return LODGE_REENTER;
+		return LODGE_SLOW;
+	case EXIT_REASON_VMCALL:
+		if (is_64bit(vcpu) && is_at_cpl0())
+			return lodge_hypercall_fast(vcpu, next);
 		return LODGE_SLOW;
 	case EXIT_REASON_HLT:
 		/* With a local APIC it sleeps. */
