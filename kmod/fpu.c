@@ -237,22 +237,30 @@ static struct lodge_fpu *fpu_of_task(struct lodge_vcpu *vcpu)
  * The kernel saves the task's registers once, and loads them again on the way to user
  * space: the right thing for a thread that does not go there between its windows. What we
  * do ourselves nobody can notice, as interrupts are off: the registers are as they were.
+ *
+ * Once the kernel has saved them the registers are nobody's, and with preemption off that
+ * stays so. Its section does not go on around the window: newer kernels have bottom halves
+ * off in it, and the tick would take the guest's time for that of one.
  */
+static noinline void take_registers(void)
+{
+	kernel_fpu_begin_mask(0);
+	kernel_fpu_end();
+}
+
 void lodge_fpu_begin(struct lodge_vcpu *vcpu, bool first)
 {
-	vcpu->fpu_own = first && !test_thread_flag(TIF_NEED_FPU_LOAD);
-	if (vcpu->fpu_own)
-		preempt_disable();
-	else
-		kernel_fpu_begin_mask(0);
+	bool own = first && !test_thread_flag(TIF_NEED_FPU_LOAD);
+
+	vcpu->fpu_own = own;
+	preempt_disable();
+	if (!own)
+		take_registers();
 }
 
 void lodge_fpu_end(struct lodge_vcpu *vcpu)
 {
-	if (vcpu->fpu_own)
-		preempt_enable();
-	else
-		kernel_fpu_end();
+	preempt_enable();
 }
 
 void lodge_fpu_load(struct lodge_vcpu *vcpu)
