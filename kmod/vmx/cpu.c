@@ -84,14 +84,6 @@ void vmx_free_cpus(void)
 }
 
 /* Not the kernel's: its knowledge of CR4 must not change. */
-static unsigned long read_cr4(void)
-{
-	unsigned long cr4;
-
-	asm volatile("mov %%cr4, %0" : "=r" (cr4) : : "memory");
-	return cr4;
-}
-
 static void write_cr4(unsigned long cr4)
 {
 	asm volatile("mov %0, %%cr4" : : "r" (cr4) : "memory");
@@ -103,7 +95,7 @@ static bool enter_operation(struct vmx_cpu *vc)
 
 	if (likely(vc->kept))
 		return true;
-	cr4 = read_cr4();
+	cr4 = vmx_read_cr4();
 	/*
 	 * Set, yet not in VMX operation: the instruction faults. Who set it was preempted on
 	 * the way in or out, and finds it as it was.
@@ -226,7 +218,7 @@ int vmx_cpu_on(unsigned int cpu, bool share)
 	vc->last_vcpu = NULL;
 
 #if LODGE_HAVE_CR4_UPDATE
-	if (!share && !(read_cr4() & X86_CR4_VMXE)) {
+	if (!share && !(vmx_read_cr4() & X86_CR4_VMXE)) {
 		cr4_set_bits_irqsoff(X86_CR4_VMXE);
 		stop_tracing(true);
 		vc->kept = vmx_on(page_to_phys(vc->region));

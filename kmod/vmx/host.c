@@ -57,9 +57,8 @@ static u64 read_fs_base(void)
 /* What depends on the thread. A field is written when it differs from the last window's. */
 static void write_thread_fields(struct vmx_host *h, bool all)
 {
-	u64 cr3 = __read_cr3(), cr4, fs_base = read_fs_base();
+	u64 cr3 = __read_cr3(), cr4 = vmx_read_cr4(), fs_base = read_fs_base();
 
-	asm volatile("mov %%cr4, %0" : "=r" (cr4) : : "memory");
 	if (all || cr3 != h->cr3)
 		vmx_write(VMCS_HOST_CR3, cr3);
 	if (all || cr4 != h->cr4)

@@ -438,7 +438,9 @@ static noinstr void switch_noinstr(struct lodge_vcpu *vcpu)
 
 	if (unlikely(vmx->sw.failed))
 		return;
-	vcpu->exit.code = (u32)vmx_read(VMCS_EXIT_REASON);
+	/* Of the bits above the reason ("enclave mode") only this one changes what it is. */
+	vcpu->exit.code = (u32)vmx_read(VMCS_EXIT_REASON) &
+			  (u32)(VMX_EXIT_REASON_MASK | VMX_EXIT_ENTRY_FAILED);
 	if (vcpu->exit.code != EXIT_REASON_EXCEPTION_NMI)
 		return;
 	info = vmx_read(VMCS_EXIT_INTERRUPTION);

@@ -76,7 +76,7 @@ struct vmx_vcpu {
 	/* In the VMCS, as of the last exit. */
 	u64 rip, rsp, rflags;
 	u32 interruptibility;
-	u64 exit_was_fault_like;	/* or 0: "pending debug exceptions" may not be clear */
+	u8 exit_was_fault_like;	/* or 0: "pending debug exceptions" may not be clear */
 	u32 tpr_threshold;
 	u64 tsc_ratio;
 	u64 dr7;
@@ -86,7 +86,7 @@ struct vmx_vcpu {
 	u64 kernel_gs_base;	/* the guest's, while it is not in the CPU */
 	bool msrs_changed;	/* the CPU must be given STAR and the like */
 	bool drs_loaded;	/* the guest's debug registers are in the CPU */
-	bool irq_window, nmi_window, tpr_window;
+	bool tpr_window;
 	bool halted;		/* by a HLT that did not exit */
 	bool split_lock;	/* the next window lets such a one be */
 	bool direct;		/* the VMCS has the LAPIC's page, and no apic_page */
@@ -135,6 +135,15 @@ struct vmx_features {
 };
 
 extern struct vmx_features lodge_vmx __ro_after_init;
+
+/* Not the kernel's knowledge of it: what it is now. */
+static inline unsigned long vmx_read_cr4(void)
+{
+	unsigned long cr4;
+
+	asm volatile("mov %%cr4, %0" : "=r" (cr4) : : "memory");
+	return cr4;
+}
 
 static inline struct vmx_vcpu *to_vmx(struct lodge_vcpu *vcpu)
 {
