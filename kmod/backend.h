@@ -35,6 +35,7 @@ enum lodge_next {
 	LODGE_TO_USER = 0,	/* kvm_run is filled: return 0 from KVM_RUN */
 	LODGE_REENTER = 1,	/* handled: enter the guest again */
 	LODGE_SLOW = 2,		/* fast tier only: end the window, call ->exit() */
+	LODGE_ENDED = 3,	/* fast tier only: end the window, for what the host has to do */
 };
 
 struct lodge_backend {

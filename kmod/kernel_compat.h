@@ -139,6 +139,16 @@ static inline bool lodge_only_rseq_is_due(void)
 #endif
 }
 
+/* What ends a window for the scheduler: with lazy preemption nobody else acts on it here. */
+static inline bool lodge_resched_is_due(void)
+{
+#ifdef TIF_NEED_RESCHED_LAZY
+	if (test_thread_flag(TIF_NEED_RESCHED_LAZY))
+		return true;
+#endif
+	return need_resched();
+}
+
 /* User space may change it at any time; newer headers say so in the kernel's name of it. */
 #if LODGE_HAVE_IMMEDIATE_EXIT_UNSAFE
 #define lodge_immediate_exit(run)	READ_ONCE((run)->immediate_exit__unsafe)

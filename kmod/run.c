@@ -135,6 +135,9 @@ static int run_window(struct lodge_vcpu *vcpu, bool first)
 		lodge_guest_time_exit();
 	}
 	local_irq_enable();
+	/* To have preemption on again may be to be preempted; see run_loop() for the rest. */
+	if (unlikely(vcpu->pv.steal_msr) && next == LODGE_ENDED && lodge_resched_is_due())
+		lodge_tell_preempted(vcpu);
 	lodge_fpu_end(vcpu);
 
 	if (unlikely(!on)) {
@@ -144,7 +147,9 @@ static int run_window(struct lodge_vcpu *vcpu, bool first)
 	}
 	if (unlikely(vcpu->apic_memory))
 		lodge_apic_from_guest(vcpu);
-	return next == LODGE_SLOW ? static_call(lodge_exit)(vcpu) : next;
+	if (next < LODGE_SLOW)
+		return next;
+	return next == LODGE_SLOW ? static_call(lodge_exit)(vcpu) : LODGE_REENTER;
 }
 
 /* INIT, then SIPI, in the order they came: Intel SDM volume 3, "MP Initialization". */
@@ -297,10 +302,13 @@ static int run_loop(struct lodge_vcpu *vcpu)
 		}
 		/*
 		 * Only between instructions: in the middle of emulating one, what this vCPU
-		 * knows of the guest's page tables must not get old unnoticed.
+		 * knows of the guest's page tables must not get old unnoticed. cond_resched()
+		 * does nothing for lazy preemption, and the next window would end at once.
 		 */
-		if (need_resched())
+		if (lodge_resched_is_due()) {
 			lodge_tell_preempted(vcpu);
+			schedule();
+		}
 		cond_resched();
 	}
 }

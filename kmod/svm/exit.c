@@ -24,8 +24,7 @@
 #define SVM_EXIT_MCOMMIT	0x0a3
 #define SVM_EXIT_TLBSYNC	0x0a4
 
-/* The kernel serves what arrived as soon as it has its interrupts on again. */
-static int svm_exit_host_event(struct lodge_vcpu *vcpu)
+static int svm_exit_nothing(struct lodge_vcpu *vcpu)
 {
 	return LODGE_REENTER;
 }
@@ -164,10 +163,6 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_WRITE_CR8]		= svm_exit_cr8_write,
 	[SVM_EXIT_READ_DR0 ... SVM_EXIT_READ_DR0 + 15] = svm_exit_dr,
 	[SVM_EXIT_WRITE_DR0 ... SVM_EXIT_WRITE_DR0 + 15] = svm_exit_dr,
-	[SVM_EXIT_INTR]			= svm_exit_host_event,
-	[SVM_EXIT_NMI]			= svm_exit_host_event,
-	[SVM_EXIT_SMI]			= svm_exit_host_event,
-	[SVM_EXIT_INIT]			= svm_exit_host_event,
 	[SVM_EXIT_VINTR]		= svm_exit_vintr,
 	[SVM_EXIT_CR0_SEL_WRITE]	= lodge_exit_cr_access,
 	[SVM_EXIT_RDPMC]		= lodge_exit_rdpmc,
@@ -181,7 +176,7 @@ static int (*const svm_exits[])(struct lodge_vcpu *vcpu) = {
 	[SVM_EXIT_INVLPGA]		= lodge_exit_ud,
 	[SVM_EXIT_IOIO]			= svm_exit_ioio,
 	[SVM_EXIT_MSR]			= svm_exit_rdmsr_wrmsr,
-	[SVM_EXIT_FERR_FREEZE]		= svm_exit_host_event,
+	[SVM_EXIT_FERR_FREEZE]		= svm_exit_nothing,
 	[SVM_EXIT_SHUTDOWN]		= svm_exit_shutdown,
 	[SVM_EXIT_VMRUN]		= lodge_exit_ud,
 	[SVM_EXIT_VMMCALL]		= lodge_exit_hypercall,
@@ -325,6 +320,12 @@ enum lodge_next svm_exit_fast(struct lodge_vcpu *vcpu)
 		return LODGE_REENTER;
 	case SVM_EXIT_NPF:
 		return svm_npf_fast(vcpu);
+	case SVM_EXIT_INTR:
+	case SVM_EXIT_NMI:
+	case SVM_EXIT_SMI:
+	case SVM_EXIT_INIT:
+		/* The kernel serves it as soon as it has its interrupts on again. */
+		return LODGE_ENDED;
 	default:
 		return LODGE_SLOW;
 	}

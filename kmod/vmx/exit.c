@@ -26,15 +26,6 @@
 #define SPLIT_LOCK_MS	10	/* before each window that lets a guest take split locks */
 
 /*
- * The kernel serves what arrived as soon as it has its interrupts on again; what the CPU
- * noted of written pages is taken as the window ends.
- */
-static int vmx_exit_host_event(struct lodge_vcpu *vcpu)
-{
-	return LODGE_REENTER;
-}
-
-/*
  * The host's split-lock detection is nothing that the guest's CPUID tells of. The guest's own
  * alignment check wants all three of these.
  */
@@ -343,9 +334,7 @@ static int vmx_exit_failed_entry(struct lodge_vcpu *vcpu)
 
 static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_EXCEPTION_NMI]		= vmx_exit_exception_nmi,
-	[EXIT_REASON_EXTERNAL_INTERRUPT]	= vmx_exit_host_event,
 	[EXIT_REASON_TRIPLE_FAULT]		= lodge_exit_shutdown,
-	[EXIT_REASON_INIT_SIGNAL]		= vmx_exit_host_event,
 	[EXIT_REASON_INTERRUPT_WINDOW]		= vmx_exit_interrupt_window,
 	[EXIT_REASON_NMI_WINDOW]		= vmx_exit_nmi_window,
 	[EXIT_REASON_TASK_SWITCH]		= vmx_exit_task_switch,
@@ -384,7 +373,6 @@ static int (*const vmx_exits[])(struct lodge_vcpu *vcpu) = {
 	[EXIT_REASON_XSETBV]			= lodge_exit_xsetbv,
 	[EXIT_REASON_APIC_WRITE]		= vmx_exit_apic_write,
 	[EXIT_REASON_ENCLS]			= lodge_exit_ud,
-	[EXIT_REASON_PML_FULL]			= vmx_exit_host_event,
 	[VMX_EXIT_SEAMCALL]			= lodge_exit_ud,
 	[VMX_EXIT_TDCALL]			= lodge_exit_ud,
 };
@@ -460,37 +448,22 @@ static enum lodge_next apic_access_fast(struct lodge_vcpu *vcpu)
 	}
 }
 
-/* What needs no sleep, and of guest memory only what is at hand. */
-enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
+static enum lodge_next vmcall_fast(struct lodge_vcpu *vcpu)
 {
-	u64 next = vcpu->exit.next_rip, q = vcpu->exit.info1;
+	if (!is_64bit(vcpu) || !is_at_cpl0())
+		return LODGE_SLOW;
+	return lodge_hypercall_fast(vcpu, vcpu->exit.next_rip);
+}
 
+/* The kernel builds a switch without a table: what is rare would be in the way of the rest. */
+static noinline enum lodge_next rare_exit_fast(struct lodge_vcpu *vcpu)
+{
 	switch (vcpu->exit.code) {
-	case EXIT_REASON_CPUID:
-		lodge_do_cpuid(vcpu, next);
-		return LODGE_REENTER;
-	case EXIT_REASON_MSR_READ:
-	case EXIT_REASON_MSR_WRITE:
-		if (lodge_do_msr_fast(vcpu, vcpu->exit.code == EXIT_REASON_MSR_WRITE, next))
-			return LODGE_REENTER;
-		return LODGE_SLOW;
-	case EXIT_REASON_VMCALL:
-		if (is_64bit(vcpu) && is_at_cpl0())
-			return lodge_hypercall_fast(vcpu, next);
-		return LODGE_SLOW;
-	case EXIT_REASON_HLT:
-		/* With a local APIC it sleeps. */
-		return vcpu->lapic ? LODGE_SLOW : lodge_exit_hlt(vcpu);
-	case EXIT_REASON_IO_INSTRUCTION:
-		if (q & VMX_IO_STRING)
-			return leave_for_decoding(vcpu);
-		return lodge_pio_fast(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN, next);
-	case EXIT_REASON_EPT_VIOLATION:
-		return ept_violation_fast(vcpu);
-	case EXIT_REASON_APIC_ACCESS:
-		return apic_access_fast(vcpu);
-	case EXIT_REASON_CR_ACCESS:
-		return leave_for_decoding(vcpu);
+	case EXIT_REASON_INIT_SIGNAL:
+		/* As with interrupts, the kernel serves it. */
+	case EXIT_REASON_PML_FULL:
+		/* What the CPU noted of written pages is taken as the window ends. */
+		return LODGE_ENDED;
 	case EXIT_REASON_EXCEPTION_NMI:
 		if ((to_vmx(vcpu)->exit_interruption & VMX_EVENT_VECTOR) != X86_TRAP_MC)
 			return LODGE_SLOW;
@@ -510,8 +483,45 @@ enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
 		return vmx_exit_tpr(vcpu);
 	case EXIT_REASON_PREEMPTION_TIMER:
 		return vmx_exit_timer(vcpu);
+	case EXIT_REASON_VMCALL:
+		return vmcall_fast(vcpu);
+	case EXIT_REASON_APIC_ACCESS:
+		return apic_access_fast(vcpu);
+	case EXIT_REASON_CR_ACCESS:
+		return leave_for_decoding(vcpu);
 	default:
 		return LODGE_SLOW;
+	}
+}
+
+/* What needs no sleep, and of guest memory only what is at hand. */
+enum lodge_next vmx_exit_fast(struct lodge_vcpu *vcpu)
+{
+	u64 next = vcpu->exit.next_rip, q = vcpu->exit.info1;
+
+	switch (vcpu->exit.code) {
+	case EXIT_REASON_CPUID:
+		lodge_do_cpuid(vcpu, next);
+		return LODGE_REENTER;
+	case EXIT_REASON_MSR_READ:
+	case EXIT_REASON_MSR_WRITE:
+		if (lodge_do_msr_fast(vcpu, vcpu->exit.code == EXIT_REASON_MSR_WRITE, next))
+			return LODGE_REENTER;
+		return LODGE_SLOW;
+	case EXIT_REASON_HLT:
+		/* With a local APIC it sleeps. */
+		return vcpu->lapic ? LODGE_SLOW : lodge_exit_hlt(vcpu);
+	case EXIT_REASON_IO_INSTRUCTION:
+		if (q & VMX_IO_STRING)
+			return leave_for_decoding(vcpu);
+		return lodge_pio_fast(vcpu, VMX_IO_PORT(q), VMX_IO_SIZE(q), q & VMX_IO_IN, next);
+	case EXIT_REASON_EPT_VIOLATION:
+		return ept_violation_fast(vcpu);
+	case EXIT_REASON_EXTERNAL_INTERRUPT:
+		/* The kernel serves it as soon as it has its interrupts on again. */
+		return LODGE_ENDED;
+	default:
+		return rare_exit_fast(vcpu);
 	}
 }
 
