@@ -18,7 +18,7 @@ static void i8042_access(void *opaque, u64 offset, void *data, unsigned int len,
 	if (!is_write)
 		memset(data, 0, len);
 	else if (*byte == I8042_RESET)
-		vm_end(vm, STATUS_REBOOT, "guest asked for a reboot");
+		vm_end(vm, STATUS_REBOOT, "guest asked for a reboot; after a panic Linux does that, too");
 }
 
 void i8042_attach(struct vm *vm)

@@ -74,7 +74,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		if (!strcmp(name, commands[i].name))
 			return commands[i].main(argc - 1, argv + 1);
-	if (!strcmp(name, "--help") || !strcmp(name, "-h"))
+	if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help"))
 		return print(help);
 	if (!strcmp(name, "--version"))
 		return print("lodge " LODGE_VERSION "\n");
