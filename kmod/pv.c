@@ -177,8 +177,9 @@ static long kick_cpu(struct lodge_vcpu *vcpu, const u64 *args)
 }
 
 /* @args: a bitmap of two words, the APIC id of its first bit, the ICR's lower half. */
-static long send_ipi(struct lodge_vcpu *vcpu, const u64 *args, unsigned int word_bits)
+static long send_ipi(struct lodge_vcpu *vcpu, const u64 *args, bool long64)
 {
+	unsigned long ids[2] = { args[0], args[1] };
 	struct apic_irq irq = {
 		.vector = args[3],
 		.delivery = (args[3] >> 8) & 7,
@@ -192,9 +193,11 @@ static long send_ipi(struct lodge_vcpu *vcpu, const u64 *args, unsigned int word
 	/* A destination of its own: logical, or a shorthand. */
 	if (args[3] & (BIT(11) | 3u << 18))
 		return -KVM_EINVAL;
-	for (i = 0; i < 2 * word_bits; i++) {
-		if (!(args[i / word_bits] >> i % word_bits & 1))
-			continue;
+	if (!long64) {
+		ids[0] |= ids[1] << 32;
+		ids[1] = 0;
+	}
+	for_each_set_bit(i, ids, 2 * BITS_PER_LONG) {
 		irq.dest_id = (u32)args[2] + i;
 		count += irqchip_deliver(&vcpu->vm->ic, vcpu->lapic, &irq);
 	}
@@ -213,7 +216,7 @@ static long hypercall(struct lodge_vcpu *vcpu, u64 nr, const u64 *args, bool lon
 	case KVM_HC_SEND_IPI:
 		if (!vcpu->lapic || !lodge_pv_has(vcpu, KVM_FEATURE_PV_SEND_IPI))
 			return -KVM_ENOSYS;
-		return send_ipi(vcpu, args, long64 ? 64 : 32);
+		return send_ipi(vcpu, args, long64);
 	case KVM_HC_SCHED_YIELD:
 		if (!lodge_pv_has(vcpu, KVM_FEATURE_PV_SCHED_YIELD))
 			return -KVM_ENOSYS;
