@@ -177,7 +177,7 @@ static long kick_cpu(struct lodge_vcpu *vcpu, const u64 *args)
 }
 
 /* @args: a bitmap of two words, the APIC id of its first bit, the ICR's lower half. */
-static long send_ipi(struct lodge_vcpu *vcpu, const u64 *args, bool long64)
+static long send_ipi(struct lodge_vcpu *vcpu, const u64 *args, unsigned int word_bits)
 {
 	unsigned long ids[2] = { args[0], args[1] };
 	struct apic_irq irq = {
@@ -187,19 +187,20 @@ static long send_ipi(struct lodge_vcpu *vcpu, const u64 *args, bool long64)
 		.assert = args[3] & BIT(14),
 		.level = args[3] & BIT(15),
 	};
+	u32 first = args[2];
+	unsigned int i, w;
 	long count = 0;
-	unsigned int i;
 
 	/* A destination of its own: logical, or a shorthand. */
 	if (args[3] & (BIT(11) | 3u << 18))
 		return -KVM_EINVAL;
-	if (!long64) {
-		ids[0] |= ids[1] << 32;
-		ids[1] = 0;
-	}
-	for_each_set_bit(i, ids, 2 * BITS_PER_LONG) {
-		irq.dest_id = (u32)args[2] + i;
-		count += irqchip_deliver(&vcpu->vm->ic, vcpu->lapic, &irq);
+	for (w = 0; w < ARRAY_SIZE(ids); w++, first += word_bits) {
+		for_each_set_bit(i, &ids[w], word_bits) {
+			irq.dest_id = first + i;
+			if (irq.dest_id < first)
+				break;	/* nor in KVM, though the second word may begin anew */
+			count += irqchip_deliver(&vcpu->vm->ic, vcpu->lapic, &irq);
+		}
 	}
 	return count;
 }
@@ -216,7 +217,7 @@ static long hypercall(struct lodge_vcpu *vcpu, u64 nr, const u64 *args, bool lon
 	case KVM_HC_SEND_IPI:
 		if (!vcpu->lapic || !lodge_pv_has(vcpu, KVM_FEATURE_PV_SEND_IPI))
 			return -KVM_ENOSYS;
-		return send_ipi(vcpu, args, long64);
+		return send_ipi(vcpu, args, long64 ? 64 : 32);
 	case KVM_HC_SCHED_YIELD:
 		if (!lodge_pv_has(vcpu, KVM_FEATURE_PV_SCHED_YIELD))
 			return -KVM_ENOSYS;

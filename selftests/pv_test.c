@@ -311,6 +311,7 @@ static void send_ipis(u64 arg __maybe_unused)
 	/* Here these are ids that nobody has, not broadcasts. */
 	GUEST_ASSERT_EQ(0, hypercall(HC_SEND_IPI, 1, 0, 0xff, 0x40));
 	GUEST_ASSERT_EQ(0, hypercall(HC_SEND_IPI, 1, 0, 0xffffffff, 0x40));
+	GUEST_ASSERT_EQ(0, hypercall(HC_SEND_IPI, 6, 0, 0xffffffff, 0x40));
 	/* Both, one of them by the lowest id. */
 	GUEST_ASSERT_EQ(2, hypercall(HC_SEND_IPI, 3, 0, 0, 0x40));
 	while (got < 2)
