@@ -357,6 +357,9 @@ static void check_defaults(const char *release)
 		note("'apt-get install busybox-static', or give --initrd", "no /bin/busybox");
 	if (!access("/dev/net/tun", R_OK | W_OK))
 		good("/dev/net/tun for --net");
+	else if (exists("/dev/net/tun"))
+		note("run it as root, or be given the right to it",
+		     "/dev/net/tun is not for you, so no --net");
 	else
 		note("'modprobe tun' as root", "no /dev/net/tun, so no --net");
 }

@@ -148,8 +148,8 @@ static int open_tap(const char *name)
 
 	/* TUNSETIFF would make a new interface, which nobody has configured. */
 	if (!if_nametoindex(name))
-		bad_input("--net tap=%s: no such interface; 'ip tuntap add %s mode tap' makes it",
-			  name, name);
+		bad_input("--net tap=%s: no such interface; 'ip tuntap add %s mode tap', or 'tunctl -t %s' of busybox, makes it",
+			  name, name, name);
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		bad_input("--net tap=%s: cannot open /dev/net/tun: %m", name);
