@@ -22,7 +22,7 @@ rounds()
 		i=$((i + 1))
 		unload_module || return 1
 		load_module || return 1
-		./io_test >/dev/null 2>&1 || return 1
+		./exits_test >/dev/null 2>&1 || return 1
 	done
 }
 
